@@ -1,0 +1,37 @@
+# Two commands set up everything on a fresh machine: `make train` and `make test`.
+PYTHON ?= python3
+TORCH ?= torch==2.13.*
+# A CPU build of torch names no triton; 3.7.1 is the one that torch 2.13 is built against.
+TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: train test bench lint clean
+.DELETE_ON_ERROR:
+
+# torch first and no build isolation: the build sees the torch that the CPU library is to run with.
+$(STAMP): pyproject.toml CMakeLists.txt $(wildcard kernels/*/cpu.cpp)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' $(if $(TRITON),'$(TRITON)') \
+		scikit-build-core cmake ninja
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
+	$(BIN)/glat doctor
+	touch $@
+
+train: $(STAMP)
+	$(BIN)/python train.py --backbone cnn10 --width 0.25
+
+test: $(STAMP)
+	$(BIN)/python -m pytest tests
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest bench --benchmark-only
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy kernels
+
+clean:
+	rm -rf .venv build dist

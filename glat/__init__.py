@@ -1,0 +1,3 @@
+"""GL-AT: global-local attention for weakly labelled audio tagging."""
+
+__version__ = "0.1.0"

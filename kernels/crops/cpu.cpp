@@ -1,0 +1,2 @@
+// CPU kernels of select_crops, LibTorch stable ABI.
+#include <torch/csrc/stable/library.h>
