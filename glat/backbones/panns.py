@@ -1,0 +1,106 @@
+"""What the networks of PANNs share: the log-mel input, the convolution block and the classifier.
+
+Entries of the state dicts are named and shaped as in PANNs, so that its checkpoints load strictly.
+Source: Kong et al., "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition", 2020.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import UserError
+from ..frontend import LogMel, spec_augment
+from .base import Backbone
+
+MEL_BINS = 64
+# PANNs keeps its DFT and mel matrices in the state dict; here they are computed.
+_FROZEN = ("spectrogram_extractor.", "logmel_extractor.")
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, at least 4 and a multiple of 4."""
+    return max(4, 4 * round(channels * width / 4))
+
+
+def initialise(module: nn.Module) -> None:
+    """Xavier-uniform weights, zero biases; batch norm starts as the identity, which is PyTorch's default."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(part.weight)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+
+
+class ConvBlock(nn.Module):
+    """Twice a 3x3 convolution, batch norm and ReLU, then average pooling by `pool`."""
+
+    def __init__(self, in_channels: int, out_channels: int, pool: int = 2) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return F.avg_pool2d(x, self.pool) if self.pool > 1 else x
+
+
+class PannsBackbone(Backbone):
+    """Log-mel, a convolutional trunk (`trunk`, by the subclass), and PANNs' classifier."""
+
+    sample_rate_hz = 32_000
+    head_dropout = 0.5
+    hops_per_frame: int  # of the trunk
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.log_mel = LogMel(self.sample_rate_hz, mel_bins=MEL_BINS)
+        # H = 1 + S // hop must fill one frame; the reflection at the ends needs more than half a window.
+        fewest = (self.hops_per_frame - 1) * self.log_mel.hop_samples
+        self.min_samples = max(fewest, self.log_mel.fft_samples // 2 + 1)
+        self.bn0 = nn.BatchNorm2d(MEL_BINS)
+        self.fc1 = nn.Linear(channels, channels)
+        self.fc_audioset = nn.Linear(channels, num_classes)
+        self.register_load_state_dict_pre_hook(_drop_frozen)
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """[B, 1, H, F] to [B, C, T, F']."""
+        raise NotImplementedError
+
+    def frame_features(self, wave: Tensor) -> Tensor:
+        if wave.shape[-1] < self.min_samples:
+            raise UserError(
+                f"wave: {type(self).__name__} needs at least {self.min_samples} samples "
+                f"({self.min_samples / self.sample_rate_hz:.2f} s), got {wave.shape[-1]}; pad it or take a longer crop"
+            )
+        x = self.log_mel(wave).mT[..., None]  # [B, F, H, 1]: batch norm over the mel bins
+        x = self.bn0(x).permute(0, 3, 2, 1)  # [B, 1, H, F]
+        if self.training and self.spec_augment:
+            x = spec_augment(x)
+        return self.trunk(x).mean(3).mT.float()
+
+    def hide(self, x: Tensor, probability: float) -> Tensor:
+        """The trunk's dropout: scaled, and only in training."""
+        return F.dropout(x, probability * self.dropout_scale, self.training)
+
+    def embedding(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        """ReLU(fc1) of features [..., C], with dropout in front."""
+        return F.relu(self.fc1(F.dropout(features, dropout, training=dropout > 0)))
+
+    def frame_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        x = self.embedding(features, dropout)
+        return self.fc_audioset(F.dropout(x, dropout, training=dropout > 0))
+
+    def clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        # Max plus mean, without a half; the classifier sees the embedding before PANNs' second dropout, as in PANNs.
+        return self.fc_audioset(self.embedding(features.amax(1) + features.mean(1), dropout))
+
+
+def _drop_frozen(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [key for key in state_dict if key.startswith(tuple(prefix + name for name in _FROZEN))]:
+        del state_dict[key]

@@ -1,0 +1,154 @@
+"""What a run is made of: frozen dataclasses, one a component; a preset is a function that returns them.
+
+``None`` means "chosen for this machine and these recordings" (`glat.machine`); a run's folder records what was chosen.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The two streams and the selection between them."""
+
+    backbone: str = "cnn10"
+    """The network of both streams: cnn10 or resnet38."""
+    width: float | None = None
+    """Factor on its channels; 1 is the paper's network."""
+    num_crops: int = 5
+    """N, crops a clip."""
+    crop_seconds: float = 3.0
+    """τ, the length of a crop in seconds."""
+    suppress: Literal["none", "released", "crop"] = "none"
+    """What a crop forbids the later ones; see select_crops."""
+    rank_by: Literal["clip", "frame_max", "frame_mean"] = "clip"
+    """What ranks the classes: the clip score, or the largest or mean frame score."""
+    frame_classifier: Literal["global", "local"] = "global"
+    """Whose classifier scores the frames of the global stream."""
+    select_dropout: float = 0.0
+    """Dropout of the frame classifier while training."""
+    spec_augment: bool | None = None
+    """SpecAugment while training: two stripes along each axis."""
+    dropout_scale: float | None = None
+    """Factor on every dropout probability of training; 1 is the paper's, 0 turns dropout off."""
+    freeze_global: bool = False
+    """Train the local stream only."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the clips come from."""
+
+    data: Path | None = None
+    """A folder with one sub-folder a class, or a CSV with columns file, label and optionally fold; without it, built-in
+    soundscapes of synthesised events."""
+    mix: bool = False
+    """Take the recordings of --data as isolated events and mix soundscapes from them."""
+    clip_seconds: float | None = None
+    """T0, the length every clip is padded or cut to, in seconds."""
+    eval_folds: tuple[str, ...] = ()
+    """Folds of the CSV to evaluate on; without it, about a fifth of every class."""
+    train_clips: int = 800
+    """Soundscapes to train on."""
+    eval_clips: int = 200
+    """Soundscapes to evaluate on."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """How the weights are found: Adam with amsgrad, as PANNs and the released program."""
+
+    batch_size: int | None = None
+    """B, clips a step; the paper: 32."""
+    iterations: int | None = None
+    """Steps; the paper: 800 000."""
+    learning_rate: float | None = None
+    """Adam's step size; the released programs: 1e-3 from scratch, 2e-4 to fine-tune."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """The learning rate over the run: constant (the paper), or 5 % warm-up and then a cosine to zero."""
+    global_weight: float = 1.0
+    """Weight of the global stream's loss."""
+    local_weight: float = 1.0
+    """Weight of the local stream's loss."""
+    amp: bool = False
+    """Mixed precision, where this device has it: bfloat16, or float16 with a loss scale."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile the two streams and the loss as one graph; auto: on a GPU."""
+    seed: int = 0
+    """Of the weights, the order of the clips and every random draw."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run is kept and how often it reports."""
+
+    run_dir: Path | None = None
+    """The run's folder; without it, runs/ with the date and the backbone."""
+    resume: str | None = None
+    """auto: go on with --run-dir where it holds a checkpoint; or the folder of the run to go on with."""
+    eval_every: int | None = None
+    """Steps between evaluations."""
+    save_every: int | None = None
+    """Steps between checkpoints."""
+    log_every: int = 10
+    """Steps between reports, each of which waits for the device once."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """GL-AT, trained: `python train.py` and its flags."""
+
+    preset: str = "paper"
+    """paper (joint training, as the paper writes it) or released (as the released program does it: a frozen global
+    stream, the local classifier on its frames, suppression)."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+def paper() -> TrainConfig:
+    """Section 2 and 3.2 of the paper: both streams trained together, no suppression."""
+    return TrainConfig()
+
+
+def released() -> TrainConfig:
+    """The released program: see `TrainConfig.preset`. Its global stream wants trained weights to be of use."""
+    return TrainConfig(
+        preset="released",
+        model=ModelConfig(suppress="released", frame_classifier="local", select_dropout=0.5, freeze_global=True),
+        optim=OptimConfig(learning_rate=2e-4, schedule="constant", global_weight=0.0),
+    )
+
+
+PRESETS = {"paper": paper, "released": released}
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Plain types of a config, for a run's folder; `from_json` takes them back."""
+    return {
+        key: to_json(value) if is_dataclass(value) else str(value) if isinstance(value, Path) else value
+        for key, value in vars(config).items()
+    }
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """The config that `to_json` wrote.
+
+    Raises:
+        UserError: an entry that this version does not know.
+    """
+    parts = {"model": ModelConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
+    paths = {"data", "run_dir"}
+
+    def part(kind: type, entries: dict[str, Any]) -> Any:
+        known = {field.name for field in fields(kind)}
+        if unknown := sorted(set(entries) - known):
+            raise UserError(f"the recorded config has {unknown[0]!r}, which this version of glat does not know")
+        as_fields = {k: Path(v) if k in paths and v is not None else v for k, v in entries.items()}
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in as_fields.items()})
+
+    return TrainConfig(preset=values["preset"], **{name: part(kind, values[name]) for name, kind in parts.items()})

@@ -1,0 +1,151 @@
+"""Audio files to samples: decoding, downmix, resampling, and saying what is wrong with a file."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .clips import in_parallel
+
+_BLOCK = 1 << 18  # frames decoded at a time: eight channels of float32 are 8 MiB
+_RATES_HZ = (1_000, 1_000_000)  # outside, a damaged header would ask for gigabytes of resampled audio
+_MARGIN_SECONDS = 0.5  # decoded beyond max_seconds, so that the resampler sees no end there
+_LOUDEST = 2.0  # of full scale: a decoder's overshoot stays below, samples on another scale do not
+_STREAMED = 0x7FFF_0000  # sizes from here on are what programs write that do not know the length
+
+# libsndfile cuts the length of a damaged file down to what is there and says so only in its log.
+_CUT_OFF = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_OGG_CUT_OFF = "without an End-Of-Stream flag"
+
+
+# Named after what was met, not after the error; read as "except UnreadableAudio".
+class UnreadableAudio(UserError):  # noqa: N818
+    """A file that gives no usable audio; `reason` says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}; mend it, convert it to .wav or .flac, or leave it out")
+        self.reason = reason
+
+
+def read_audio(path: Path, sample_rate_hz: int, *, max_seconds: float | None = None) -> NDArray[np.float32]:
+    """Decode a file of any length to mono at `sample_rate_hz`.
+
+    Decoded by soundfile, channels averaged, resampled by soxr HQ (not at all where the rate is right).
+
+    Args:
+        path: a file in one of soundfile's formats, whatever its suffix.
+        sample_rate_hz: 1 000 to 1 000 000, 32 000 for PANNs' networks.
+        max_seconds: return no more than this from the start and decode little more; None: all.
+
+    Returns:
+        [S] float32, at least one sample; full scale is ±1, which decoders of lossy formats, float files and the
+        resampler may pass.
+
+    Raises:
+        UnreadableAudio: no such file, not a regular file (a folder, a pipe), not audio, damaged or cut off (also
+            where libsndfile would return what is left), no samples, NaN or infinite samples, only zeros.
+    """
+    try:
+        if not path.exists():
+            raise UnreadableAudio(path, "no such file")
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise UnreadableAudio(path, "is a folder" if path.is_dir() else "is no regular file")
+        mono, rate = _decode(path, max_seconds)
+    except soundfile.LibsndfileError as error:
+        raise UnreadableAudio(path, f"cannot be decoded ({error.error_string.strip().rstrip('.')})") from error
+    except (OSError, ValueError, TypeError, MemoryError, soundfile.SoundFileError) as error:
+        # soundfile raises TypeError for headerless formats; ValueError: a NUL or surrogate in the name
+        if isinstance(error, UnreadableAudio):
+            raise
+        raise UnreadableAudio(path, f"cannot be opened ({error})") from error
+    if not np.isfinite(mono).all():
+        raise UnreadableAudio(path, "holds NaN or infinite samples")
+    if not mono.any():
+        raise UnreadableAudio(path, "is silent (only zeros)" if len(mono) else "holds no samples")
+    if rate != sample_rate_hz:
+        mono = soxr.resample(mono, rate, sample_rate_hz, quality="HQ")
+    if max_seconds is not None:
+        mono = mono[: round(max_seconds * sample_rate_hz)]
+    if not len(mono):
+        raise UnreadableAudio(path, f"holds no samples at {sample_rate_hz} Hz")
+    return mono
+
+
+def _decode(path: Path, max_seconds: float | None) -> tuple[NDArray[np.float32], int]:
+    with soundfile.SoundFile(path) as file:
+        rate, claimed = file.samplerate, file.frames
+        if not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
+            raise UnreadableAudio(path, f"has a sample rate of {rate} Hz, outside {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz")
+        log = file.extra_info
+        sizes = [(int(said), int(there)) for said, there in _CUT_OFF.findall(log)]
+        if _OGG_CUT_OFF in log or any(there < said < _STREAMED for said, there in sizes):
+            raise UnreadableAudio(path, "is cut off: the file is shorter than its header says")
+        wanted = claimed if max_seconds is None else min(claimed, int((max_seconds + _MARGIN_SECONDS) * rate) + 1)
+        blocks: list[NDArray[np.float32]] = []
+        got = 0
+        while got < wanted:
+            block = file.read(min(_BLOCK, wanted - got), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            got += len(block)
+            blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+    if got < wanted and claimed < 1 << 62:  # beyond: a stream that does not say its length
+        raise UnreadableAudio(path, f"is cut off: {got} of {claimed} samples decode")
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
+
+
+def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Clip to ±1 and scale to ±32767, truncated toward 0, as PANNs packs its audio."""
+    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+
+
+def read_clips(
+    paths: Sequence[Path], sample_rate_hz: int, clip_seconds: float | None, workers: int | None = None
+) -> tuple[NDArray[np.int16], NDArray[np.int64], dict[int, str]]:
+    """Decode many files to clips of one length; bad ones are left out and reported, never raised.
+
+    Args:
+        paths: the files.
+        clip_seconds: samples beyond are cut, shorter files padded with zeros. None: 10 s, or the longest file where
+            that is shorter, rounded up to 0.1 s.
+        workers: threads; None: one a core. Changes nothing in the result.
+
+    Returns:
+        waves [K, S] int16 of the K files that could be read, in order; lengths [K] int64, valid samples;
+        {index of a path: why it was left out}. Beside the reasons of `read_audio`: a peak above twice full scale
+        (samples on another scale), silence in 16 bits.
+    """
+    longest_seconds = 10.0 if clip_seconds is None else clip_seconds
+    S_max = round(longest_seconds * sample_rate_hz)
+    # Zeros cost no memory until they are written, so short and bad files take none.
+    waves = np.zeros((len(paths), S_max), np.int16)
+
+    def fill(i: int) -> int | str:
+        try:
+            samples = read_audio(paths[i], sample_rate_hz, max_seconds=longest_seconds)
+        except UnreadableAudio as error:
+            return error.reason
+        peak = float(np.abs(samples).max())
+        if peak > _LOUDEST:
+            return f"peaks at {peak:.4g} times full scale; scale it to ±1"
+        waves[i, : len(samples)] = to_int16(samples)
+        return len(samples) if waves[i].any() else f"is silent (in its first {longest_seconds:g} s, in 16 bits)"
+
+    results = in_parallel(fill, len(paths), workers)
+    reasons = {i: result for i, result in enumerate(results) if isinstance(result, str)}
+    kept = [i for i in range(len(paths)) if i not in reasons]
+    lengths = np.array([results[i] for i in kept], np.int64)
+    S = S_max
+    if clip_seconds is None and kept:
+        tenths = -(-10 * int(lengths.max()) // sample_rate_hz)
+        S = min(S_max, -(-tenths * sample_rate_hz // 10))
+    flat = waves.reshape(-1)
+    if S_max > S or reasons:  # close the gaps in place: every row moves towards the front
+        for new, old in enumerate(kept):
+            flat[new * S : (new + 1) * S] = flat[old * S_max : old * S_max + S]
+    return flat[: len(kept) * S].reshape(len(kept), S), lengths, reasons

@@ -1,0 +1,145 @@
+"""Table 2 of the paper on a set of clips, and whether the crops lie where the events are."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+from torch import Tensor
+
+from .data import Clips
+from .metrics import Metrics, evaluate_scores
+from .model import GlobalLocal
+
+ROWS = ("global", "local", "fused")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model says of M clips, and how good that is."""
+
+    metrics: dict[str, Metrics]  # by stream: global, local, fused
+    hits: "CropHits | None"  # where the times of the events are known
+    clips: int
+
+    def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Plain types: the scores by stream, per class too, and the classes that were left out, by name."""
+        rows = {
+            name: {
+                "mAP": m.mean_ap,
+                "mAUC": m.mean_auc,
+                "d_prime": m.d_prime,
+                "ap": {c: float(x) for c, x in zip(classes, m.ap, strict=True) if np.isfinite(x)},
+            }
+            for name, m in self.metrics.items()
+        }
+        left_out = [classes[k] for k in self.metrics["fused"].left_out]
+        return {
+            "clips": self.clips,
+            "streams": rows,
+            "left_out": left_out,
+            "hits": vars(self.hits) if self.hits else None,
+        }
+
+
+@dataclass(frozen=True)
+class CropHits:
+    """How often the crop of a present class overlaps an event of that class."""
+
+    crops: int  # crops whose class is present in their clip
+    overlapping: int  # of these, crops that overlap an event of their class
+    by_chance: float  # the share of uniformly random crops that would
+
+    @property
+    def share(self) -> float:
+        """In 0..1; NaN without a crop."""
+        return self.overlapping / self.crops if self.crops else float("nan")
+
+
+@torch.inference_mode()
+def evaluate(
+    model: GlobalLocal,
+    clips: Clips,
+    batch_size: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+) -> Evaluation:
+    """Score every clip once, in evaluation mode; the model's mode is restored.
+
+    Args:
+        autocast: makes the precision's context.
+    """
+    was_training = model.training
+    model.eval()
+    probs: dict[str, list[Tensor]] = {name: [] for name in ROWS}
+    classes, starts = [], []
+    for first in range(0, len(clips), batch_size):
+        batch = slice(first, first + batch_size)
+        with autocast():
+            scores = model(clips.waves[batch].to(device), clips.lengths[batch].to(device))
+        for name in ROWS:
+            probs[name].append(getattr(scores, f"{name}_probs").float().cpu())
+        classes.append(scores.crops.classes.cpu())
+        starts.append(scores.crops.starts.cpu())
+    model.train(was_training)
+    targets = clips.targets.numpy()
+    metrics = {name: evaluate_scores(targets, torch.cat(parts).numpy()) for name, parts in probs.items()}
+    hits = crop_hits(clips, torch.cat(classes).numpy(), torch.cat(starts).numpy(), model.crop_samples)
+    return Evaluation(metrics, hits, len(clips))
+
+
+def crop_hits(
+    clips: Clips, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
+) -> CropHits | None:
+    """Compare crops [M, N] with the events of their classes; None where the clips' events are not known.
+
+    Chance is the share of 101 evenly spread crops that overlap such an event, averaged over the same crops.
+    """
+    if clips.events is None:
+        return None
+    crop_seconds = crop_samples / clips.sample_rate_hz
+    last_start = (clips.waves.shape[1] - crop_samples) / clips.sample_rate_hz
+    spread = np.linspace(0, last_start, 101)
+    crops, overlapping, chance = 0, 0, 0.0
+    for events, labels, first_samples in zip(clips.events, classes, starts, strict=True):
+        for label, first in zip(labels, first_samples, strict=True):
+            times = [(e.onset_seconds, e.offset_seconds) for e in events if e.label == label]
+            if not times:
+                continue
+
+            def overlaps(start: Any, times: list[tuple[float, float]] = times) -> Any:
+                return np.any([(start < off) & (start + crop_seconds > on) for on, off in times], axis=0)
+
+            crops += 1
+            overlapping += bool(overlaps(first / clips.sample_rate_hz))
+            chance += float(overlaps(spread).mean())
+    return CropHits(crops, overlapping, chance / crops if crops else float("nan"))
+
+
+def table(evaluation: Evaluation, title: str) -> Table:
+    """The paper's Table 2: mAP, mAUC and d' of the global stream, the local stream and their fusion."""
+    result = Table(title=title, title_justify="left")
+    result.add_column("stream")
+    for column in ("mAP", "mAUC", "d'"):
+        result.add_column(column, justify="right")
+    for name, m in evaluation.metrics.items():
+        result.add_row(name, f"{m.mean_ap:.3f}", f"{m.mean_auc:.3f}", f"{m.d_prime:.3f}")
+    return result
+
+
+def remarks(evaluation: Evaluation, classes: tuple[str, ...]) -> list[str]:
+    """What to say below the table: how often crops lie on events, and which classes could not be scored."""
+    lines = []
+    if (hits := evaluation.hits) is not None:
+        lines.append(
+            f"crops of a present class that overlap an event of it: {hits.share:.1%} of {hits.crops} "
+            f"(crops at random: {hits.by_chance:.1%})"
+        )
+    if left_out := evaluation.metrics["fused"].left_out:
+        names = ", ".join(classes[k] for k in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        lines.append(f"{len(left_out)} of {len(classes)} classes left out, no positive or no negative clip: {names}")
+    return lines

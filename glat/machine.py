@@ -1,0 +1,187 @@
+"""What this machine can do, and the settings of a run that were left to it."""
+
+import importlib.util
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .config import TrainConfig
+from .data import Data
+from .errors import UserError
+from .kernels import implementations
+
+# A CPU run that names no iterations takes about this long; the limit leaves room for loading and evaluation.
+CPU_BUDGET_SECONDS = 240.0
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What autocast computes in; `dtype` None is float32 throughout."""
+
+    dtype: torch.dtype | None
+    loss_scale: bool
+    reason: str
+
+
+def pick_device() -> torch.device:
+    """The current CUDA (or ROCm) device where there is one, else the CPU."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """``NVIDIA H100`` or ``CPU, 2 threads``."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively; elsewhere autocast is emulated, 5 to 20 times slower."""
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
+def pick_precision(amp: bool, device: torch.device) -> Precision:
+    """The precision that ``--amp`` means on a device: bfloat16 where it is native, float16 on older GPUs."""
+    if not amp:
+        return Precision(None, False, "float32")
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision(torch.bfloat16, False, "bfloat16 autocast")
+        return Precision(torch.float16, True, "float16 autocast with a loss scale (this GPU has no bfloat16)")
+    if cpu_has_bf16():
+        return Precision(torch.bfloat16, False, "bfloat16 autocast")
+    return Precision(None, False, "float32: --amp does nothing here, this CPU has no native bfloat16")
+
+
+def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """Fill in width, regularisation and learning rate.
+
+    On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, 1e-3. A CPU sees a few hundred steps, in
+    which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment nor
+    dropout, and 3e-3.
+    """
+    on_gpu = device.type == "cuda"
+    values: dict[str, Any] = {
+        "width": 1.0 if on_gpu else 0.25,
+        "spec_augment": on_gpu,
+        "dropout_scale": 1.0 if on_gpu else 0.0,
+    }
+    open_values = {name: value for name, value in values.items() if getattr(config.model, name) is None}
+    optim = config.optim
+    if optim.learning_rate is None:
+        optim = replace(optim, learning_rate=1e-3 if on_gpu else 3e-3)
+    return replace(config, model=replace(config.model, **open_values), optim=optim)
+
+
+def choose_steps(
+    config: TrainConfig, device: torch.device, num_clips: int, time_a_step: Callable[[int], float]
+) -> TrainConfig:
+    """Fill in batch size, iterations and the cadence of evaluations and checkpoints.
+
+    On a GPU the batch is the paper's 32 and a run is 40 epochs, at least 2 000 and at most the paper's 800 000 steps.
+    On a CPU the batch is at most 16 and a run fills `CPU_BUDGET_SECONDS` at the measured speed.
+
+    Args:
+        num_clips: clips to train on.
+        time_a_step: seconds of one training step, by batch size; called on a CPU when iterations are left open.
+
+    Raises:
+        UserError: a batch of more clips than there are.
+    """
+    on_gpu = device.type == "cuda"
+    optim, run = config.optim, config.run
+    batch_size = optim.batch_size or min(32 if on_gpu else 16, num_clips)
+    if not 1 <= batch_size <= num_clips:
+        raise UserError(
+            f"--batch-size is {batch_size}, and there are {num_clips} training clips; choose 1 to {num_clips}"
+        )
+    iterations = optim.iterations
+    if iterations is None and on_gpu:
+        iterations = min(800_000, max(2_000, 40 * num_clips // batch_size))
+    elif iterations is None:
+        iterations = max(10, min(2_000, int(CPU_BUDGET_SECONDS / time_a_step(batch_size))))
+    if iterations < 1:
+        raise UserError(f"--iterations is {iterations}; choose at least 1")
+    eval_every = run.eval_every or (2_000 if on_gpu else max(1, iterations // 3))
+    save_every = run.save_every or (2_000 if on_gpu else max(1, min(50, iterations // 3)))
+    return replace(
+        config,
+        optim=replace(optim, batch_size=batch_size, iterations=iterations),
+        run=replace(run, eval_every=eval_every, save_every=save_every),
+    )
+
+
+def opening_lines(config: TrainConfig, device: torch.device, precision: Precision, data: Data) -> list[str]:
+    """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it."""
+    model, optim = config.model, config.optim
+    train, evaluation = data.train, data.evaluation
+    seconds = train.waves.shape[1] / train.sample_rate_hz
+    return [
+        f"device      {device_name(device)}, {precision.reason} (--amp)",
+        f"network     2 x {model.backbone} at width {model.width:g} (--backbone, --width), "
+        f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment), "
+        f"dropout x {model.dropout_scale:g} (--dropout-scale), "
+        f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
+        f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
+        f"{len(train.classes)} classes, {len(data.skipped)} recordings left out (--data, --clip-seconds)",
+        f"training    {optim.iterations} iterations of {optim.batch_size} clips, learning rate "
+        f"{optim.learning_rate:g} (--iterations, --batch-size, --learning-rate), seed {optim.seed}",
+        f"run folder  {config.run.run_dir} (--run-dir)",
+    ]
+
+
+def timed(step: Callable[[], object], repeats: int = 2) -> float:
+    """Seconds of `step` on a CPU, the first call (which warms up) left out."""
+    step()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return (time.perf_counter() - start) / repeats
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, with the commit of the sources where git knows it."""
+    packages = ("glat", "torch", "triton", "nvidia-dali-cuda130", "numpy", "h5py", "scikit-learn", "soundfile", "soxr")
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in packages:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    found["commit"] = _commit()
+    return found
+
+
+def _commit() -> str:
+    here = Path(__file__).parent
+    # The package may lie inside somebody else's repository (a virtual environment does): ask about this very file.
+    command = ["git", "-C", str(here), "ls-files", "--error-unmatch", Path(__file__).name]
+    try:
+        subprocess.run(command, capture_output=True, check=True, timeout=10)
+        describe = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+        return subprocess.run(describe, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def missing() -> list[str]:
+    """What this installation lacks, what that means, and how to mend it; empty where all is there."""
+    lines = []
+    if (found := implementations("cpu")["select_crops"]) != "C++":
+        lines.append(
+            f"select_crops on the CPU: {found}. With a C++ compiler: "
+            "pip install scikit-build-core cmake ninja, then pip install --no-build-isolation -e ."
+        )
+    if importlib.util.find_spec("nvidia.dali") is None:
+        lines.append("DALI is not installed (Linux only); recordings are decoded by soundfile and soxr")
+    if not torch.cuda.is_available():
+        lines.append("no GPU: training runs on the CPU, in small")
+    return lines

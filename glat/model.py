@@ -1,0 +1,170 @@
+"""GL-AT: a global stream, the selection of its crops, a local stream, and their fusion."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .backbones import Backbone, build
+from .config import ModelConfig
+from .errors import UserError
+from .kernels import Crops, select_crops
+from .pooling import max_mean
+
+
+class Scores(NamedTuple):
+    """What GL-AT says of B clips; probabilities are float32."""
+
+    clip_logits: Tensor  # [B, L], of the global stream
+    frame_logits: Tensor  # [B, T, L], what the crops were selected by
+    crop_logits: Tensor  # [B, N, L], of the local stream
+    crops: Crops
+
+    @property
+    def global_probs(self) -> Tensor:
+        """[B, L], equation 2."""
+        return self.clip_logits.float().sigmoid()
+
+    @property
+    def local_probs(self) -> Tensor:
+        """[B, L], equation 3: 0.5 (max + mean) over the crops."""
+        return max_mean(self.crop_logits.float().sigmoid(), dim=1)
+
+    @property
+    def fused_probs(self) -> Tensor:
+        """[B, L], section 2.3: 0.5 (max + mean) of the streams, that is 3/4 of the larger and 1/4 of the smaller."""
+        return max_mean(torch.stack([self.global_probs, self.local_probs]), dim=0)
+
+
+class GlobalLocal(nn.Module):
+    """The two-stream network of the paper.
+
+    The global stream hears the clip (equations 1 and 2). Its frames are scored by its own classifier, `select_crops`
+    cuts the crops around the peaks of the best classes (section 2.2), the local stream hears these, and its scores are
+    pooled (equation 3). No gradient passes through the selection: an argmax has none, and the wave is the input.
+
+    Args:
+        global_, local_: the two streams, of one sample rate and the same classes.
+        config: selection and what is frozen; see `ModelConfig`.
+
+    Raises:
+        UserError: streams that do not fit each other, more crops than classes, crops too short for the local stream.
+
+    Source: paper, section 2. Deviation: none with ``preset="paper"``; ``preset="released"`` follows the released
+    program, which differs from the paper (frozen global stream, frames scored by the local classifier, suppression).
+    """
+
+    def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
+        super().__init__()
+        self.global_, self.local_, self.config = global_, local_, config
+        self.crop_samples = round(config.crop_seconds * local_.sample_rate_hz)
+        if global_.sample_rate_hz != local_.sample_rate_hz:
+            raise UserError(
+                f"the streams hear {global_.sample_rate_hz} and {local_.sample_rate_hz} Hz; they need one sample rate"
+            )
+        if global_.num_classes != local_.num_classes:
+            raise UserError(f"the streams know {global_.num_classes} and {local_.num_classes} classes; wanted the same")
+        if not 1 <= config.num_crops <= global_.num_classes:
+            raise UserError(
+                f"num_crops is {config.num_crops}, and there are {global_.num_classes} classes to select; "
+                f"choose --num-crops from 1 to {global_.num_classes}"
+            )
+        if self.crop_samples < local_.min_samples:
+            raise UserError(
+                f"crop_seconds is {config.crop_seconds}, and {config.backbone} needs at least "
+                f"{local_.min_samples / local_.sample_rate_hz:.2f} s; choose a longer --crop-seconds"
+            )
+        if config.freeze_global:
+            global_.requires_grad_(False)
+
+    def check_clip(self, clip_samples: int) -> None:
+        """Raise a UserError where clips of so many samples cannot be scored."""
+        rate = self.global_.sample_rate_hz
+        if self.crop_samples > clip_samples:
+            raise UserError(
+                f"crop_seconds is {self.config.crop_seconds}, and a clip has {clip_samples / rate:.2f} s; "
+                "choose a shorter --crop-seconds or a longer --clip-seconds"
+            )
+        if clip_samples < self.global_.min_samples:
+            raise UserError(
+                f"a clip has {clip_samples / rate:.2f} s, and {self.config.backbone} needs at least "
+                f"{self.global_.min_samples / rate:.2f} s; choose a longer --clip-seconds"
+            )
+
+    def train(self, mode: bool = True) -> "GlobalLocal":
+        """A frozen global stream stays in evaluation mode."""
+        super().train(mode)
+        if self.config.freeze_global:
+            self.global_.eval()
+        return self
+
+    def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Scores:
+        """Score clips.
+
+        Args:
+            wave: [B, S] at the streams' sample rate, float32 with full scale ±1 or int16 with full scale ±32767; S at
+                least the crop's samples.
+            lengths: [B] int64, valid samples of padded clips; crops are cut inside them.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_global):
+            features = self.global_.frame_features(to_float(wave))
+            clip_logits = self.global_.clip_logits(features, self.global_.training_dropout())
+        crops, frame_logits = self.select(features.detach(), wave, lengths)
+        local_features = self.local_.frame_features(crops.audio.flatten(0, 1))
+        crop_logits = self.local_.clip_logits(local_features, self.local_.training_dropout())
+        return Scores(clip_logits, frame_logits, crop_logits.unflatten(0, crops.classes.shape), crops)
+
+    @torch.no_grad()
+    def select(self, features: Tensor, wave: Tensor, lengths: Tensor | None) -> tuple[Crops, Tensor]:
+        """Section 2.2: the crops, and the frame logits [B, T, L] that chose them; in float32 also under autocast."""
+        config = self.config
+        classifier = self.global_ if config.frame_classifier == "global" else self.local_
+        dropout = config.select_dropout if self.training else 0.0
+        with torch.autocast(wave.device.type, enabled=False):
+            features = features.float()
+            frame_logits = classifier.frame_logits(features, dropout)
+            if config.rank_by == "clip":
+                rank_scores = self.global_.clip_logits(features)
+            else:
+                rank_scores = _rank_by_frames(frame_logits, wave.shape[1], lengths, config.rank_by)
+            crops = select_crops(
+                rank_scores,
+                frame_logits,
+                wave,
+                num_crops=config.num_crops,
+                crop_samples=self.crop_samples,
+                suppress=config.suppress,
+                lengths=lengths,
+            )
+        return crops, frame_logits
+
+
+def to_float(wave: Tensor) -> Tensor:
+    """int16 samples as float32 with full scale ±1, as `select_crops` converts its crops; others unchanged."""
+    return wave.float() * (1.0 / 32767.0) if wave.dtype == torch.int16 else wave
+
+
+def _rank_by_frames(frame_logits: Tensor, wave_samples: int, lengths: Tensor | None, rank_by: str) -> Tensor:
+    """Rank scores [B, L] from the valid frames: their largest logit, or the mean of their probabilities."""
+    T = frame_logits.shape[1]
+    if rank_by == "frame_max":
+        reduced, fill = frame_logits, -torch.inf
+    else:
+        reduced, fill = frame_logits.sigmoid(), 0.0  # a sum ranks as the mean does
+    if lengths is not None:
+        valid = (T * lengths[:, None] + wave_samples - 1) // wave_samples
+        outside = torch.arange(T, device=lengths.device) >= valid
+        reduced = reduced.masked_fill(outside[:, :, None], fill)
+    return reduced.amax(1) if rank_by == "frame_max" else reduced.sum(1)
+
+
+def build_model(config: ModelConfig, num_classes: int) -> GlobalLocal:
+    """The two streams of `config` with fresh weights, for L = `num_classes`."""
+
+    def stream() -> Backbone:
+        network = build(config.backbone, num_classes, 1.0 if config.width is None else config.width)
+        network.spec_augment = config.spec_augment is not False
+        network.dropout_scale = 1.0 if config.dropout_scale is None else config.dropout_scale
+        return network
+
+    return GlobalLocal(stream(), stream(), config)

@@ -1,0 +1,105 @@
+"""Pictures: the curves of a run, and what GL-AT heard in a recording."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .files import replaced
+from .frontend import LogMel
+from .tagging import Tagged
+
+# Okabe and Ito's colours: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; the suffix chooses the format."""
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+
+
+def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw the losses and the mAP of a run's metrics lines over its steps."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    rows = [row for row in metrics if "loss" in row]
+    for stream in ("global", "local"):
+        steps, values = [row["step"] for row in rows], [row[f"loss_{stream}"] for row in rows]
+        losses.plot(steps, values, color=STREAM_COLOURS[stream], label=stream)
+    losses.set(xlabel="step", ylabel="binary cross entropy", title="training loss")
+    rows = [row for row in metrics if "mAP_fused" in row]
+    for stream, colour in STREAM_COLOURS.items():
+        steps, values = [row["step"] for row in rows], [row[f"mAP_{stream}"] for row in rows]
+        scores.plot(steps, values, color=colour, marker="o", label=stream)
+    scores.set(xlabel="step", ylabel="mAP", title="evaluation", ylim=(0, 1))
+    for axes in (losses, scores):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    save(figure, path)
+
+
+def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
+    """Draw recordings below each other: log-mel with the crops in it, and the frame scores of the best tags.
+
+    Every crop is a frame in its class's colour, named where it starts; the lower panel shows how likely the frames
+    make the tags, and where each crop's peak lies.
+    """
+    figure = Figure(figsize=(11, 5.2 * len(tagged)), layout="constrained")
+    panels = figure.subplots(2 * len(tagged), 1, squeeze=False, height_ratios=[3, 2] * len(tagged))[:, 0]
+    for i, item in enumerate(tagged):
+        shown = list(dict.fromkeys([*(tag.label for tag in item.tags), *(crop.label for crop in item.crops)]))
+        colours = {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(shown)}
+        _draw_spectrogram(panels[2 * i], item, colours)
+        _draw_frames(panels[2 * i + 1], item, colours)
+    save(figure, path)
+
+
+def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
+    log_mel = LogMel(item.sample_rate_hz)
+    with torch.inference_mode():
+        db = log_mel(torch.from_numpy(item.wave)[None])[0].T.numpy()
+    seconds = len(item.wave) / item.sample_rate_hz
+    top = float(db.max())
+    axes.imshow(
+        db, origin="lower", aspect="auto", extent=(0, seconds, 0, db.shape[0]), vmin=top - 80, vmax=top, cmap="magma"
+    )
+    rows = len(item.crops)
+    for row, crop in enumerate(item.crops):
+        # Frames that lie on each other are told apart by their height.
+        inset = 1 + 1.5 * row
+        corners = [crop.start_seconds, crop.end_seconds], [inset, db.shape[0] - inset]
+        (left, right), (low, high) = corners
+        axes.plot(
+            [left, right, right, left, left], [low, low, high, high, low], color=colours[crop.label], linewidth=1.8
+        )
+        axes.text(
+            left + 0.01 * seconds,
+            db.shape[0] * (0.94 - 0.8 * row / max(rows, 5)),
+            f"{crop.label} {crop.peak:.2f}",
+            color="white",
+            fontsize=8,
+            verticalalignment="top",
+            bbox={"facecolor": colours[crop.label], "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
+        )
+    tags = ",  ".join(f"{tag.label} {tag.probability:.2f}" for tag in item.tags)
+    axes.set_title(f"{item.file}:  {tags}", loc="left", fontsize=10)
+    axes.set(ylabel="mel bin", xlim=(0, seconds))
+
+
+def _draw_frames(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
+    for label, probs in item.frame_probs.items():
+        if label in colours:
+            axes.plot(item.frame_seconds, probs, color=colours[label], label=label, drawstyle="steps-post")
+    for crop in item.crops:
+        axes.plot(crop.peak_seconds, crop.peak, marker="v", color=colours[crop.label], linestyle="none")
+    axes.set(xlabel="seconds", ylabel="frame score", xlim=(0, len(item.wave) / item.sample_rate_hz))
+    highest = max([0.1, *(float(np.max(p)) for p in item.frame_probs.values() if len(p))])
+    axes.set_ylim(0, min(1.0, 1.1 * highest) if highest < 0.9 else 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right", fontsize=8)

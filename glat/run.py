@@ -1,0 +1,249 @@
+"""The folder of a run: what was asked, what came out, and all it takes to use the model."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .config import PRESETS, TrainConfig, from_json, to_json
+from .data import Skipped
+from .errors import UserError
+from .files import replaced, write_json
+from .model import GlobalLocal, build_model
+
+CONFIG, WEIGHTS, STATE, METRICS = "config.json", "model.safetensors", "training.pt", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, as it was recorded."""
+
+    folder: Path
+    config: TrainConfig
+    classes: tuple[str, ...]
+    clip_samples: int
+
+
+def resumed(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
+    """The config to run, with its folder, and the state to go on from: None for a run that starts.
+
+    A resumed run takes its recorded config, whatever was chosen for the machine then included.
+
+    Raises:
+        UserError: a folder that holds a run already and is not resumed, or one to resume that holds none; a flag that
+            differs from the recorded config.
+    """
+    folder, resume = config.run.run_dir, config.run.resume
+    if resume not in (None, "auto"):
+        folder = Path(resume)
+        open_run(folder)
+    if folder is None:
+        if resume == "auto":
+            raise UserError("--resume auto needs the run's folder; add --run-dir")
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = Path("runs") / f"{stamp}-{config.model.backbone}"
+    config = replace(config, run=replace(config.run, run_dir=folder))
+    if not (folder / CONFIG).exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"--run-dir {folder} is not empty and holds no run; choose another")
+        return config, None
+    if resume is None:
+        raise UserError(
+            f"--run-dir {folder} holds a run already; add --resume auto to go on with it, or choose another"
+        )
+    recorded = open_run(folder).config
+    _check_same(config, recorded, folder)
+    return replace(recorded, run=replace(recorded.run, run_dir=folder)), load_state(folder)
+
+
+def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None:
+    """Raise where a flag was given that the recorded run does not have."""
+    default = PRESETS[asked.preset]()
+    for part in ("model", "data", "optim"):
+        for name, value in vars(getattr(asked, part)).items():
+            before = getattr(getattr(recorded, part), name)
+            if value not in (getattr(getattr(default, part), name), before):
+                flag = "--" + name.replace("_", "-")
+                raise UserError(
+                    f"{flag} is {value}, and the run in {folder} has {before}; leave it out to go on with it"
+                )
+
+
+def record(
+    config: TrainConfig,
+    classes: tuple[str, ...],
+    clip_samples: int,
+    skipped: tuple[Skipped, ...],
+    facts: Mapping[str, str],
+) -> Path:
+    """Write the resolved config, what was left out of the data, and the facts that the numbers depend on.
+
+    Returns:
+        The run's folder, made where it is missing. A resumed run keeps the record it has.
+
+    Raises:
+        UserError: a resumed run whose recordings or classes have changed, or a folder that cannot be written.
+    """
+    assert config.run.run_dir is not None
+    folder = config.run.run_dir
+    if (folder / CONFIG).exists():
+        before = open_run(folder)
+        if before.classes != classes or before.clip_samples != clip_samples:
+            raise UserError(f"the recordings have changed since {folder} was started: other classes or another length")
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "skipped.json", [vars(s) for s in skipped])
+        # Last: a folder with a config is a run.
+        write_json(
+            folder / CONFIG,
+            {"config": to_json(config), "classes": classes, "clip_samples": clip_samples, "facts": dict(facts)},
+        )
+    except OSError as error:
+        raise UserError(f"--run-dir {folder} cannot be written ({error.strerror}); choose another") from None
+    return folder
+
+
+def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10) -> list[str]:
+    """What to print of the recordings that were left out; the run's folder lists them all."""
+    if not skipped:
+        return []
+    lines = [f"{len(skipped)} recordings were left out (skipped.json lists them):"]
+    lines += [f"  {s.file}: {s.reason}" for s in skipped[:most]]
+    return lines + (["  ..."] if len(skipped) > most else [])
+
+
+def open_run(folder: Path) -> Run:
+    """Read the folder that `record` started.
+
+    Raises:
+        UserError: no such folder, or one whose config is missing or damaged.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder {folder}; give the folder that train.py named at its end")
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        config = from_json(recorded["config"])
+        return Run(folder, config, tuple(recorded["classes"]), int(recorded["clip_samples"]))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no run folder: it has no {CONFIG}; give the folder that train.py named") from None
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
+
+
+def load_model(run: Run) -> GlobalLocal:
+    """The trained model of a run, in evaluation mode, on the CPU.
+
+    Raises:
+        UserError: weights that are missing, damaged, or of another shape than the config says.
+    """
+    path = run.folder / WEIGHTS
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{run.folder} has no {WEIGHTS}; the run was stopped before its first checkpoint") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
+    model = build_model(run.config.model, len(run.classes))
+    load_weights(model, weights, path)
+    return model.eval()
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load a state dict strictly.
+
+    Raises:
+        UserError: names or shapes that differ; the first three are named.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    differences = [
+        f"{name}: {found.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
+        for name in dict.fromkeys([*wanted, *found])
+        if wanted.get(name) != found.get(name)
+    ]
+    if differences:
+        first = "; ".join(differences[:3])
+        raise UserError(
+            f"{source} does not fit this network, {len(differences)} entries differ: {first}; "
+            "give the backbone, width and classes it was trained with"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def save_weights(folder: Path, model: nn.Module) -> None:
+    """Write the model's weights as safetensors."""
+    with replaced(folder / WEIGHTS) as path:
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write what the run needs to go on with the same numbers."""
+    with replaced(folder / STATE) as path:
+        torch.save(state, path)
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """What `save_state` wrote last, or None where there is nothing yet.
+
+    Raises:
+        UserError: a file that cannot be read.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        # weights_only: nothing in the file can run code.
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the bytes lead it into
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason}); start the run anew in another --run-dir") from None
+
+
+def append_metrics(folder: Path, **values: Any) -> None:
+    """Add one line to the run's metrics."""
+    with (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the run's metrics; a last line that a kill cut short is left out."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = []
+    for i, line in enumerate(lines):
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if i + 1 < len(lines):
+                raise UserError(f"{path} is damaged at line {i + 1}; restore the file") from None
+    return rows
+
+
+def forget_metrics_after(folder: Path, step: int) -> None:
+    """Drop the lines of steps that a resumed run is going to make again."""
+    kept = [row for row in read_metrics(folder) if row["step"] <= step]
+    with replaced(folder / METRICS) as path:
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+
+def random_state() -> dict[str, Any]:
+    """The state of PyTorch's generators, on the CPU and on every GPU; the order of the clips has none."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Restore what `random_state` returned; another number of GPUs keeps theirs."""
+    torch.set_rng_state(state["cpu"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])

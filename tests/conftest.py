@@ -1,0 +1,38 @@
+"""What the tests share: the recorded outputs of the original programs, where they are to be had."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of recorded outputs; the test is skipped where it is missing."""
+    folder = SHARED / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"the recorded outputs are not beside the repository ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rebuild(golden: Path) -> ModuleType:
+    """The module that rebuilds the inputs and weights behind the recorded outputs."""
+    spec = importlib.util.spec_from_file_location("rebuild", golden / "rebuild.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def esc10() -> Path:
+    """The CSV of 320 field recordings; the test is skipped where it is missing."""
+    path = SHARED / "data" / "esc10" / "esc10.csv"
+    if not path.is_file():
+        pytest.skip(f"ESC-10 is not beside the repository ({path})")
+    return path

@@ -1,0 +1,171 @@
+"""A run's folder: written whole, read back, and every kind of damage named."""
+
+import json
+
+import pytest
+import torch
+
+from glat import run
+from glat.config import TrainConfig, from_json, paper, released, to_json
+from glat.data import Skipped
+from glat.errors import UserError
+from glat.files import replaced
+from glat.model import build_model
+
+
+def config(folder, **model):
+    defaults = {"width": 0.1, "num_crops": 2, "crop_seconds": 1.0}
+    values = to_json(paper())
+    values["model"] |= defaults | model
+    values["run"]["run_dir"] = str(folder)
+    return from_json(values)
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a run with weights."""
+    asked = config(tmp_path / "run")
+    folder = run.record(asked, ("a", "b", "c"), 64_000, (Skipped("x.wav", "empty"),), {"torch": "0"})
+    torch.manual_seed(0)
+    run.save_weights(folder, build_model(asked.model, 3))
+    return folder
+
+
+@pytest.mark.parametrize("preset", [paper, released])
+def test_config_survives_json(preset):
+    assert from_json(json.loads(json.dumps(to_json(preset())))) == preset()
+
+
+def test_the_folder_suffices_to_use_the_model(finished):
+    opened = run.open_run(finished)
+    assert opened.classes == ("a", "b", "c")
+    assert opened.clip_samples == 64_000
+    model = run.load_model(opened)
+    assert not model.training
+    torch.manual_seed(0)
+    wanted = build_model(opened.config.model, 3).eval()
+    wave = 0.1 * torch.randn(1, 64_000)
+    assert torch.equal(model(wave).fused_probs, wanted(wave).fused_probs)
+    assert json.loads((finished / "skipped.json").read_text()) == [{"file": "x.wav", "reason": "empty"}]
+
+
+def damage(folder, kind):
+    if kind == "no folder":
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    elif kind == "no config":
+        (folder / "config.json").unlink()
+    elif kind == "cut config":
+        text = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(text[: len(text) // 2])
+    elif kind == "config of another kind":
+        (folder / "config.json").write_text("[]")
+    elif kind == "no weights":
+        (folder / "model.safetensors").unlink()
+    elif kind == "cut weights":
+        data = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    elif kind == "other width":
+        recorded = json.loads((folder / "config.json").read_text())
+        recorded["config"]["model"]["width"] = 0.2
+        (folder / "config.json").write_text(json.dumps(recorded))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("no folder", "there is no run folder"),
+        ("no config", "is no run folder: it has no config.json"),
+        ("cut config", "config.json is damaged"),
+        ("config of another kind", "config.json is damaged"),
+        ("no weights", "has no model.safetensors"),
+        ("cut weights", "model.safetensors is damaged"),
+        ("other width", r"\d+ entries differ: global_.fc1.weight: .* instead of .*;.*;"),
+    ],
+)
+def test_damage_is_named_in_one_line(finished, kind, said):
+    damage(finished, kind)
+    with pytest.raises(UserError, match=said) as raised:
+        run.load_model(run.open_run(finished))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(finished):
+    with pytest.raises(UserError, match="holds a run already; add --resume auto"):
+        run.resumed(config(finished))
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        run.resumed(config(tmp_path))
+
+
+def resume(folder, **model):
+    asked = config(folder, **model)
+    values = to_json(asked)
+    values["run"]["resume"] = "auto"
+    return run.resumed(from_json(values))
+
+
+def test_resuming_takes_the_recorded_config(finished):
+    resumed, state = resume(finished)
+    assert resumed.model == run.open_run(finished).config.model
+    assert state is None, "killed before its first checkpoint: it starts anew"
+
+
+def test_resuming_with_another_flag_is_refused(finished):
+    with pytest.raises(UserError, match="--num-crops is 3, and the run in .* has 2; leave it out"):
+        resume(finished, num_crops=3)
+
+
+def test_resuming_what_is_not_there_starts_it(tmp_path):
+    started, state = resume(tmp_path / "new")
+    assert state is None
+    assert started.run.run_dir == tmp_path / "new"
+
+
+def test_a_damaged_checkpoint_is_named(finished):
+    (finished / "training.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match="training.pt is damaged"):
+        resume(finished)
+
+
+def test_a_checkpoint_cannot_run_code(finished):
+    class Evil:
+        def __reduce__(self):
+            return print, ("run",)
+
+    torch.save({"step": Evil()}, finished / "training.pt")
+    with pytest.raises(UserError, match="training.pt is damaged"):
+        run.load_state(finished)
+
+
+def test_metrics_of_a_cut_line_and_of_later_steps_are_dropped(tmp_path):
+    for step in (1, 2, 3):
+        run.append_metrics(tmp_path, step=step, loss=0.5)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')  # killed while writing
+    run.forget_metrics_after(tmp_path, 2)
+    assert [row["step"] for row in run.read_metrics(tmp_path)] == [1, 2]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def fail():
+        with replaced(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_default_config_names_its_own_folder():
+    first, _ = run.resumed(TrainConfig())
+    assert str(first.run.run_dir).startswith("runs/")

@@ -1,0 +1,254 @@
+"""train.py as a user runs it: real processes, real files."""
+
+import csv
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from glat.cli import parse_train_config, reporting_user_errors
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "1", "--clip-seconds", "2")
+BUILT_IN = (*TINY, "--train-clips", "12", "--eval-clips", "8", "--seed", "1")
+
+
+def train(*arguments, cwd=ROOT, **options):
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
+
+
+def train_module():
+    """train.py as a module, the way a notebook imports it."""
+    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def glat(*arguments):
+    command = [str(Path(sys.executable).with_name("glat")), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """A folder of two classes, tones and noise, with a few files that cannot be used."""
+    root = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for label in ("tone", "noise"):
+        (root / label).mkdir()
+        for i in range(8):
+            n = int(16_000 * rng.uniform(1.0, 2.5))
+            sound = np.sin(2 * np.pi * rng.uniform(300, 3000) * np.arange(n) / 16_000) if label == "tone" else None
+            soundfile.write(
+                root / label / f"{i}.wav", 0.3 * (rng.standard_normal(n) if sound is None else sound), 16_000
+            )
+    (root / "tone" / "empty.wav").touch()
+    (root / "noise" / "text.wav").write_text("not audio")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run_folder(recordings, tmp_path_factory):
+    """A finished run on the recordings, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    done = train("--data", recordings, *TINY, "--iterations", 12, "--log-every", 4, "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_says_first_what_was_chosen_and_last_table_2(run_folder):
+    folder, said = run_folder
+    first = said.splitlines()[:5]
+    for word, line in zip(("device", "network", "data", "training", "run folder"), first, strict=True):
+        assert line.startswith(word)
+    assert "--iterations, --batch-size" in first[3]
+    for row in ("global", "local", "fused", "mAP", "mAUC", "d'"):
+        assert row in said
+    assert "2 recordings were left out" in said
+    assert "noise/text.wav" in said
+    assert f"glat tag FILE --run {folder}" in said
+
+
+def test_the_runs_folder_holds_everything(run_folder):
+    folder, _ = run_folder
+    names = {path.name for path in folder.iterdir()}
+    assert {
+        "config.json",
+        "metrics.jsonl",
+        "model.safetensors",
+        "training.pt",
+        "evaluation.json",
+        "curves.png",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert not [name for name in names if name.startswith(".")], "temporary files were left"
+    recorded = json.loads((folder / "config.json").read_text())
+    assert recorded["config"]["optim"]["iterations"] == 12
+    assert recorded["facts"]["torch"] == torch.__version__
+    assert len(json.loads((folder / "skipped.json").read_text())) == 2
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert set(evaluation["streams"]) == {"global", "local", "fused"}
+    steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert steps[0] == 0
+    assert steps[-1] == 12
+    assert steps == sorted(steps)
+
+
+def test_loss_falls(run_folder):
+    rows = [json.loads(line) for line in (run_folder[0] / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < losses[0]
+
+
+def test_tags_from_the_folder_alone(run_folder, recordings, tmp_path):
+    folder, _ = run_folder
+    moved = tmp_path / "moved"
+    moved.symlink_to(folder)
+    long = tmp_path / "long ünicode.wav"
+    soundfile.write(long, 0.1 * np.random.default_rng(0).standard_normal(16_000 * 5), 16_000)
+    picture = tmp_path / "tags.png"
+    short = recordings / "tone" / "0.wav"
+    done = glat("tag", short, long, "--run", moved, "--top", 2, "--json", "--plot", picture)
+    assert done.returncode == 0, done.stderr
+    items = json.loads(done.stdout)
+    assert [Path(item["file"]).name for item in items] == ["0.wav", long.name]
+    for item in items:
+        assert [tag["class"] for tag in item["tags"]].sort() == ["noise", "tone"].sort()
+        assert item["tags"][0]["probability"] >= item["tags"][1]["probability"]
+        for crop in item["crops"]:
+            assert 0 <= crop["start"] < crop["end"] <= item["seconds"] + 1e-3
+            assert crop["start"] - 0.2 <= crop["peak_at"] <= crop["end"]
+    # 5 s in clips of 2 s: three chunks of two crops, the last ending with the recording.
+    assert len(items[1]["crops"]) == 6
+    assert items[1]["seconds"] == 5.0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_tag_prints_csv_and_tables(run_folder, recordings):
+    folder, _ = run_folder
+    rows = list(
+        csv.DictReader(glat("tag", recordings / "tone" / "1.wav", "--run", folder, "--csv").stdout.splitlines())
+    )
+    assert [row["class"] for row in rows if 0 <= float(row["probability"]) <= 1]
+    said = glat("tag", recordings / "tone" / "1.wav", "--run", folder).stdout
+    assert "probability" in said
+    assert "decided by" in said
+
+
+def test_tag_goes_on_after_a_bad_file_and_says_so(run_folder, recordings):
+    folder, _ = run_folder
+    done = glat("tag", recordings / "tone" / "empty.wav", recordings / "tone" / "1.wav", "--run", folder, "--json")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    items = json.loads(done.stdout)
+    assert len(items) == 2
+    assert "tags" in items[0]
+    assert "error" in items[1]
+
+
+def test_doctor():
+    done = glat("doctor")
+    assert done.returncode == 0
+    for word in ("torch", "device", "select_crops on cpu", "select_crops on cuda"):
+        assert word in done.stdout
+
+
+def test_same_seed_same_weights_and_a_killed_run_resumes_to_them(tmp_path):
+    arguments = (*BUILT_IN, "--iterations", 40, "--save-every", 5, "--log-every", 5, "--eval-every", 20)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert train(*arguments, "--run-dir", whole).returncode == 0
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments), "--run-dir", str(killed)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    while not (killed / "training.pt").exists():
+        assert process.poll() is None, "ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "evaluation.json").exists(), "ended before it was killed"
+    done = train(*arguments, "--run-dir", killed, "--resume", "auto")
+    assert done.returncode == 0, done.stderr
+    assert "going on after step" in done.stdout
+    first, second = (load_file(folder / "model.safetensors") for folder in (whole, killed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert read_losses(whole) == read_losses(killed)
+
+
+def read_losses(folder):
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--backbone", "cnn12"), "unknown backbone 'cnn12'; choose one of cnn10, resnet38"),
+        (("--preset", "draft"), "unknown preset 'draft'; choose one of paper, released"),
+        (("--data", "{tmp}/nowhere"), "nowhere: no such file or folder"),
+        (("--data", "{tmp}"), "{tmp}"),
+        (("--data", "{tmp}/columns.csv"), "name, tag"),
+        (("--data", "{tmp}/folds.csv", "--eval-folds", "2"), "zebra"),
+        ((*BUILT_IN, "--num-crops", "13"), "num_crops is 13, and there are 12 classes"),
+        ((*BUILT_IN, "--crop-seconds", "3"), "crop_seconds is 3.0, and a clip has 2.00 s"),
+        ((*BUILT_IN, "--crop-seconds", "0.1"), "needs at least 0.15 s"),
+        ((*BUILT_IN, "--batch-size", "13"), "--batch-size is 13, and there are 12 training clips"),
+        ((*BUILT_IN, "--iterations", "0"), "--iterations is 0"),
+        ((*BUILT_IN, "--resume", "{tmp}/norun"), "there is no run folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2_and_leaves_nothing_behind(
+    arguments, said, tmp_path, recordings, monkeypatch, capsys
+):
+    (tmp_path / "columns.csv").write_text("name,tag\na.wav,b\n")
+    rows = [f"{recordings}/{name}" for name in ("tone/0.wav,tone,1", "noise/0.wav,noise,1", "tone/1.wav,zebra,2")]
+    (tmp_path / "folds.csv").write_text("\n".join(["file,label,fold", *rows]) + "\n")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left, reporting_user_errors():
+        train_module().main(parse_train_config([a.format(tmp=tmp_path) for a in arguments]))
+    assert left.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1, printed
+    assert printed.startswith("error: ")
+    assert said.format(tmp=tmp_path) in printed
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_the_process_leaves_with_status_2_and_no_traceback(tmp_path):
+    done = train("--backbone", "cnn12", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: unknown backbone 'cnn12'; choose one of cnn10, resnet38\n"
+
+
+def test_flags_over_the_presets():
+    released = parse_train_config(["--preset", "released", "--num-crops", "3"])
+    assert released.model.freeze_global
+    assert released.model.suppress == "released"
+    assert released.model.num_crops == 3
+    paper = parse_train_config(["--backbone", "resnet38", "--amp", "--eval-folds", "4", "5"])
+    assert (paper.model.backbone, paper.optim.amp, paper.data.eval_folds) == ("resnet38", True, ("4", "5"))
+    assert not paper.model.freeze_global
+
+
+def test_amp_without_native_bfloat16_says_so_and_stays_in_float32(monkeypatch):
+    from glat import machine
+
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)
+    precision = machine.pick_precision(True, torch.device("cpu"))
+    assert precision.dtype is None
+    assert "no native bfloat16" in precision.reason
+    monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
+    assert machine.pick_precision(True, torch.device("cpu")).dtype == torch.bfloat16
+    assert machine.pick_precision(False, torch.device("cpu")).dtype is None
