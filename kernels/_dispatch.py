@@ -1,6 +1,5 @@
 """Which implementation of an operator runs on a device, and where the compiled CPU library is."""
 
-import functools
 import importlib.resources
 import importlib.util
 
@@ -9,9 +8,26 @@ import torch
 CPU_LIBRARY = "libglat_cpu.so"
 
 
-@functools.cache
-def load_cpu_library() -> str | None:
-    """Load the C++ kernels into the dispatcher; returns why there are none, or None once they are loaded."""
+# Why a device type has no fused kernel, None where it has one. A plain table, filled at import: torch.compile reads it
+# while tracing and would not get through a search for files.
+_missing: dict[str, str | None] = {
+    "cpu": f"{CPU_LIBRARY} is not loaded",
+    "cuda": "triton is not installed",  # ROCm devices carry this name too
+    "meta": None,  # shapes only: the operator's shape rule answers
+}
+
+
+def find_fused() -> None:
+    """Load the C++ kernels into the dispatcher, look for Triton without importing it, and note what is missing."""
+    _missing["cpu"] = _load_cpu_library()
+    try:
+        if importlib.util.find_spec("triton"):
+            _missing["cuda"] = None
+    except (ImportError, ValueError) as error:  # something stands in its place
+        _missing["cuda"] = f"triton cannot be imported: {error}"
+
+
+def _load_cpu_library() -> str | None:
     # importlib.resources, not __file__: an editable install keeps the sources and the library in different places.
     library = importlib.resources.files(__package__) / CPU_LIBRARY
     if not library.is_file():
@@ -24,20 +40,9 @@ def load_cpu_library() -> str | None:
     return None
 
 
-@functools.cache
-def _triton_missing() -> str | None:
-    return None if importlib.util.find_spec("triton") else "triton is not installed"
-
-
 def fused_missing(device_type: str) -> str | None:
     """Why `device_type` has no fused kernel, or None where it has one."""
-    if device_type == "cuda":  # ROCm devices carry this name too
-        return _triton_missing()
-    if device_type == "cpu":
-        return load_cpu_library()
-    if device_type == "meta":
-        return None  # shapes only: the operator's shape rule answers
-    return f"there is no kernel for {device_type!r} devices"
+    return _missing.get(device_type, f"there is no kernel for {device_type!r} devices")
 
 
 def implementations(device_type: str) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """Seeded inputs and the one numeric rule, shared by tests/ and bench/."""
 
+import unittest
+
 import torch
 from torch import Tensor
 
+from ._dispatch import fused_missing
 from .crops.api import Crops
 
 PEAK_TOLERANCE = 1e-6  # of the sigmoid against float64; everything else of a crop is exact
@@ -54,3 +57,9 @@ def assert_same_crops(actual: Crops | tuple[Tensor, ...], expected: Crops | tupl
         wrong = (left.contiguous().view(bits) != right.contiguous().view(bits)).nonzero()
         assert len(wrong) == 0, f"{name}: {len(wrong)} differ, first at {wrong[0].tolist()}"
     torch.testing.assert_close(got.peaks, wanted.peaks, rtol=0, atol=PEAK_TOLERANCE, equal_nan=True)
+
+
+def need_fused(device: str = "cpu") -> None:
+    """Skip the test that calls this, with the reason, where a device has no fused kernel."""
+    if (missing := fused_missing(device)) is not None:
+        raise unittest.SkipTest(f"no fused kernels on {device}: {missing}")

@@ -45,7 +45,7 @@ def test_kernels_import_torch_and_triton_and_each_other_only(path, package):
     outside = {n for n in names if n.split(".")[0] == "glat" and not n.startswith("glat.kernels")}
     assert not outside - {"glat.kernels"}
     third_party = tops(names) - {"glat", "torch", "triton"}
-    standard = {"collections", "functools", "importlib", "math", "typing", "dataclasses", "pathlib", "os"}
+    standard = {"collections", "functools", "importlib", "math", "typing", "dataclasses", "pathlib", "os", "unittest"}
     assert third_party <= standard
 
 

@@ -16,11 +16,11 @@ _BLOCK = 1 << 18  # frames decoded at a time: eight channels of float32 are 8 Mi
 _RATES_HZ = (1_000, 1_000_000)  # outside, a damaged header would ask for gigabytes of resampled audio
 _MARGIN_SECONDS = 0.5  # decoded beyond max_seconds, so that the resampler sees no end there
 _LOUDEST = 2.0  # of full scale: a decoder's overshoot stays below, samples on another scale do not
+_OGG_PAGE = 65_307  # bytes of the longest
 _STREAMED = 0x7FFF_0000  # sizes from here on are what programs write that do not know the length
 
-# libsndfile cuts the length of a damaged file down to what is there and says so only in its log.
+# libsndfile cuts the length of a damaged file down to what is there and says so only in its log, of Ogg not even there.
 _CUT_OFF = re.compile(r"^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_OGG_CUT_OFF = "without an End-Of-Stream flag"
 
 
 # Named after what was met, not after the error; read as "except UnreadableAudio".
@@ -48,7 +48,8 @@ def read_audio(path: Path, sample_rate_hz: int, *, max_seconds: float | None = N
 
     Raises:
         UnreadableAudio: no such file, not a regular file (a folder, a pipe), not audio, damaged or cut off (also
-            where libsndfile would return what is left), no samples, NaN or infinite samples, only zeros.
+            where libsndfile would return what is left), FLAC that does not say its length, no samples, NaN or
+            infinite samples, only zeros.
     """
     try:
         if not path.exists():
@@ -81,10 +82,13 @@ def _decode(path: Path, max_seconds: float | None) -> tuple[NDArray[np.float32],
         rate, claimed = file.samplerate, file.frames
         if not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
             raise UnreadableAudio(path, f"has a sample rate of {rate} Hz, outside {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz")
-        log = file.extra_info
-        sizes = [(int(said), int(there)) for said, there in _CUT_OFF.findall(log)]
-        if _OGG_CUT_OFF in log or any(there < said < _STREAMED for said, there in sizes):
+        if claimed >= 1 << 62:  # FLAC that was written into a pipe; soundfile fails at its end
+            raise UnreadableAudio(path, "is a stream that does not say its length")
+        sizes = [(int(said), int(there)) for said, there in _CUT_OFF.findall(file.extra_info)]
+        if any(there < said < _STREAMED for said, there in sizes):
             raise UnreadableAudio(path, "is cut off: the file is shorter than its header says")
+        if file.format == "OGG" and not _ends_with_last_page(path):
+            raise UnreadableAudio(path, "is cut off: the last page of the Ogg stream is missing")
         wanted = claimed if max_seconds is None else min(claimed, int((max_seconds + _MARGIN_SECONDS) * rate) + 1)
         blocks: list[NDArray[np.float32]] = []
         got = 0
@@ -93,10 +97,26 @@ def _decode(path: Path, max_seconds: float | None) -> tuple[NDArray[np.float32],
             if not len(block):
                 break
             got += len(block)
-            blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
-    if got < wanted and claimed < 1 << 62:  # beyond: a stream that does not say its length
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what comes of infinite samples is refused by the caller
+                blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+    if got < wanted:
         raise UnreadableAudio(path, f"is cut off: {got} of {claimed} samples decode")
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32), rate
+
+
+def _ends_with_last_page(path: Path) -> bool:
+    """Whether an Ogg file ends with a whole page that is marked as the stream's last (RFC 3533, section 6)."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
+        tail = file.read()
+    start = tail.rfind(b"OggS")
+    page = tail[start:] if start >= 0 else b""
+    if len(page) < 27:
+        return False
+    lacing = page[27 : 27 + page[26]]
+    return bool(page[5] & 4) and len(lacing) == page[26] and len(page) >= 27 + len(lacing) + sum(lacing)
 
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -131,7 +151,7 @@ def read_clips(
         except UnreadableAudio as error:
             return error.reason
         peak = float(np.abs(samples).max())
-        if peak > _LOUDEST:
+        if not peak <= _LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
             return f"peaks at {peak:.4g} times full scale; scale it to ±1"
         waves[i, : len(samples)] = to_int16(samples)
         return len(samples) if waves[i].any() else f"is silent (in its first {longest_seconds:g} s, in 16 bits)"

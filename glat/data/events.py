@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .exact import CYCLE, Draw, Floats, Ints, decay, fade, phase, sine, smooth
 
+LEAST_RATE_HZ = 16_000  # chirps and crickets reach 6 500 Hz
 _PEAK = 29_000  # of an event's int16 samples
 _HIGHEST = 0.45  # of the sampling rate: partials above are left out
 
@@ -84,7 +85,7 @@ def _bell(d: Draw, rate: int) -> Floats:
         partial_hz = multiple * d.uniform(0.99, 1.01) * pitch_hz
         if partial_hz < _HIGHEST * rate:
             out += d.uniform(0.5, 1.0) * amplitude * sine(phase(partial_hz, n, rate)) * decay(n, rate, tau * damping)
-    return out
+    return out * fade(n, 1, rate // 10)
 
 
 def _siren(d: Draw, rate: int) -> Floats:
@@ -125,7 +126,7 @@ def _engine(d: Draw, rate: int) -> Floats:
     width = max(2, rate // 900)
     rumble = _unit(smooth(smooth(d.noise(n + 2 * width - 2), width), width))
     firing = 0.6 + 0.4 * sine(turning >> 1)
-    out = (_tones(turning, pitch_hz * 1.2, partials, rate) + d.uniform(1, 3) * rumble) * firing
+    out = (_tones(turning, pitch_hz * 1.2, partials, rate) + d.uniform(0.5, 1.5) * rumble) * firing
     return out * fade(n, rate // 4, rate // 4)
 
 
@@ -153,7 +154,7 @@ CLASSES = tuple(_MAKERS)
 
 
 def synthesise(label: int, draw: Draw, sample_rate_hz: int) -> NDArray[np.int16]:
-    """One event of class `CLASSES[label]`, with pitch, length and rates from `draw`.
+    """One event of class `CLASSES[label]`, with pitch, length and rates from `draw`, from `LEAST_RATE_HZ` on.
 
     Returns:
         [S] int16, 50 ms to 8 s at `sample_rate_hz`, peak at 29 000; the same bytes on every machine.

@@ -52,14 +52,17 @@ def read_manifest(data: Path) -> Manifest:
         UserError: `data` does not exist or is neither folder nor CSV; nothing is listed; the CSV lacks a column,
             cannot be parsed, or lists a file twice with different labels or folds.
     """
-    if data.is_dir():
-        recordings, skipped = _read_folder(data)
-    elif not data.exists():
-        raise UserError(f"--data {data}: no such file or folder; {_FOLDER_HELP}")
-    elif data.suffix.lower() != ".csv" or not data.is_file():
-        raise UserError(f"--data {data}: neither a folder nor a .csv file; {_FOLDER_HELP}")
-    else:
-        recordings, skipped = _read_csv(data)
+    try:
+        if data.is_dir():
+            recordings, skipped = _read_folder(data)
+        elif not data.exists():
+            raise UserError(f"--data {data}: no such file or folder; {_FOLDER_HELP}")
+        elif data.suffix.lower() != ".csv" or not data.is_file():
+            raise UserError(f"--data {data}: neither a folder nor a .csv file; {_FOLDER_HELP}")
+        else:
+            recordings, skipped = _read_csv(data)
+    except OSError as error:
+        raise UserError(f"--data {data}: cannot be read ({error.strerror}); {_FOLDER_HELP}") from error
     classes = sorted({label for recording in recordings for label in recording.labels})
     return Manifest(tuple(recordings), tuple(classes), tuple(skipped))
 
@@ -121,7 +124,8 @@ def _read_folder(root: Path) -> tuple[list[Recording], list[Skipped]]:
         if top.name.startswith("."):
             continue
         before = len(recordings)
-        for path in _walk(top) if top.is_dir() else [top]:
+        unlisted: list[OSError] = []
+        for path in _walk(top, unlisted) if top.is_dir() else [top]:
             name, suffix = _printable(path.relative_to(root)), path.suffix.lower()
             if suffix in _FOREIGN_SUFFIXES:
                 skipped.append(Skipped(name, f"soundfile reads no {suffix} files; convert it to .flac"))
@@ -131,7 +135,11 @@ def _read_folder(root: Path) -> tuple[list[Recording], list[Skipped]]:
                 skipped.append(Skipped(name, "lies in no class folder"))
             else:
                 recordings.append(Recording(name, path, (_printable(Path(top.name)),)))
-        if top.is_dir() and len(recordings) == before:
+        for error in unlisted:
+            skipped.append(
+                Skipped(_printable(Path(error.filename).relative_to(root)), f"cannot be listed ({error.strerror})")
+            )
+        if top.is_dir() and len(recordings) == before and not unlisted:
             skipped.append(Skipped(_printable(Path(top.name)), "class folder without audio"))
     if not recordings:
         others.update(Path(skip.file).suffix.lower() for skip in skipped if Path(skip.file).suffix)
@@ -140,10 +148,13 @@ def _read_folder(root: Path) -> tuple[list[Recording], list[Skipped]]:
     return recordings, skipped
 
 
-def _walk(folder: Path) -> list[Path]:
-    """All that is not hidden below a folder, sorted; a folder named like audio counts as a file, to be reported."""
+def _walk(folder: Path, unlisted: list[OSError]) -> list[Path]:
+    """All that is not hidden below a folder, sorted; a folder named like audio counts as a file, to be reported.
+
+    Errors of folders that cannot be listed are appended to `unlisted`.
+    """
     found: list[Path] = []
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=unlisted.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         named_like_audio = [name for name in folders if Path(name).suffix.lower() in AUDIO_SUFFIXES]
         found += [Path(here, name) for name in files + named_like_audio if not name.startswith(".")]
@@ -190,7 +201,7 @@ def _read_csv(table: Path) -> tuple[list[Recording], list[Skipped]]:
                             f"--data {table}: lines {first_line} and {line} disagree on {name}; "
                             "keep one line for a file, its labels joined by ;"
                         )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--data {table}: cannot be read as a UTF-8 CSV ({error}); save it as one") from error
     if not recordings:
         raise UserError(f"--data {table}: lists no recording; give a line with file and label for each")
@@ -222,10 +233,7 @@ def _by_hash(recordings: Sequence[Recording], seed: int) -> list[bool]:
     side: dict[int, bool] = {}
     for label, members in sorted(by_class.items(), key=lambda item: (len(item[1]), item[0])):
         free = [i for i in members if i not in side]
-        taken = [side[i] for i in members if i in side]
-        wanted = max(1, round(_EVAL_SHARE * len(members))) - sum(taken)
-        most = len(free) - (not taken or all(taken))  # training keeps one
-        for_eval = max(0, min(wanted, most))
+        for_eval = max(1, round(_EVAL_SHARE * len(members))) - sum(side.get(i, False) for i in members)
         side.update({i: rank < for_eval for rank, i in enumerate(free)})
         if len({side[i] for i in members}) < 2:
             raise UserError(

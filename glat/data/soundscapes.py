@@ -27,7 +27,7 @@ class Mixer:
     """How soundscapes are mixed; every range includes both ends."""
 
     events: tuple[int, int] = (1, 4)  # a clip
-    level_db: tuple[float, float] = (0.0, 20.0)  # rms of the event over rms of the bed, in steps of 0.1 dB
+    level_db: tuple[float, float] = (5.0, 25.0)  # rms of the event over rms of the bed, in steps of 0.1 dB
     event_seconds: tuple[float, float] | None = None  # longer events are cut to a length drawn from it; None: whole
     bed_dbfs: tuple[float, float] = (-44.0, -34.0)  # rms of the bed, in steps of 0.1 dB
 
@@ -54,7 +54,16 @@ class Pool:
 
 
 def synthesised(split: str, seed: int, sample_rate_hz: int) -> Pool:
-    """The built-in events of one split; recordings are made when they are first taken."""
+    """The built-in events of one split; recordings are made when they are first taken.
+
+    Raises:
+        UserError: a rate below 16 000 Hz, at which some of the sounds would fold.
+    """
+    if sample_rate_hz < synthesised_events.LEAST_RATE_HZ:
+        raise UserError(
+            f"built-in soundscapes at {sample_rate_hz} Hz; their sounds need {synthesised_events.LEAST_RATE_HZ} Hz, "
+            "so give a backbone of a higher rate, or --data"
+        )
     which = SPLITS.index(split)
 
     @cache

@@ -73,7 +73,7 @@ def select_crops(
 
     Raises:
         ValueError: a wrong rank, shape, dtype, device or stride, N outside 1..L, W outside 1..S, an `out` that does not
-            fit, overlaps `wave` or is asked for a gradient. Checks read shapes, never values.
+            fit, overlaps an input or is asked for a gradient. Checks read shapes, never values.
         RuntimeError: ``impl="fused"`` where no kernel can run.
 
     Example::
@@ -90,15 +90,16 @@ def select_crops(
     _check(rank_scores, frame_logits, wave, num_crops, crop_samples, suppress, lengths, out, impl)
     arguments = (rank_scores.detach(), frame_logits.detach(), wave, lengths, num_crops, crop_samples, suppress)
     needs_grad = wave.requires_grad and torch.is_grad_enabled()
-    if needs_grad and out is not None:
-        raise ValueError("out: a given buffer cannot carry the gradient of wave; leave out away, or detach wave")
-    if not _use_fused(impl, frame_logits, num_crops):
+    if out is not None and (needs_grad or (out.requires_grad and torch.is_grad_enabled())):
+        raise ValueError("out: a given buffer cannot carry a gradient; leave out away, or detach out and wave")
+    fused = _use_fused(impl, frame_logits, num_crops)
+    if needs_grad:
+        return Crops(*SelectCrops.apply(fused, *arguments))
+    if not fused:
         audio, *selection = reference.select_crops(*arguments)
         return Crops(audio if out is None else out.copy_(audio), *selection)
     if out is not None:
         return Crops(out, *torch.ops.glat.select_crops_into(*arguments, out))
-    if needs_grad:
-        return Crops(*SelectCrops.apply(*arguments))
     return Crops(*torch.ops.glat.select_crops(*arguments))
 
 
@@ -131,43 +132,52 @@ def _check(
     out: Tensor | None,
     impl: str,
 ) -> None:
-    def need(condition: bool, name: str, wanted: str, seen: object) -> None:
+    def need(condition: bool, name: str, wanted: str, seen: object, *values: object) -> None:
+        # The text is made here, on failure only: a size put into a string makes torch.compile treat it as a constant,
+        # and a batch size would cost one compilation each.
         if not condition:
-            raise ValueError(f"{name}: wanted {wanted}, got {seen}")
+            raise ValueError(f"{name}: wanted {wanted.format(*values)}, got {seen}")
 
     need(impl in ("auto", "fused", "reference"), "impl", "'auto', 'fused' or 'reference'", repr(impl))
     need(suppress in reference.SUPPRESS_MODES, "suppress", "'none', 'released' or 'crop'", repr(suppress))
     for name, tensor, rank, letters, dtypes in (
+        ("wave", wave, 2, "[B, S]", WAVE_DTYPES),
         ("rank_scores", rank_scores, 2, "[B, L]", SCORE_DTYPES),
         ("frame_logits", frame_logits, 3, "[B, T, L]", SCORE_DTYPES),
-        ("wave", wave, 2, "[B, S]", WAVE_DTYPES),
     ):
-        need(isinstance(tensor, Tensor), name, f"a tensor {letters}", type(tensor).__name__)
-        need(tensor.ndim == rank, name, f"{rank} axes {letters}", f"shape {tuple(tensor.shape)}")
+        need(isinstance(tensor, Tensor), name, "a tensor {}", type(tensor).__name__, letters)
+        need(tensor.ndim == rank, name, "{} axes {}, by shape", tuple(tensor.shape), rank, letters)
         need(tensor.dtype in dtypes, name, " or ".join(map(_short, dtypes)), _short(tensor.dtype))
-        need(tensor.device == wave.device, name, f"the device of wave, {wave.device}", tensor.device)
+        need(tensor.device == wave.device, name, "the device of wave, {}", tensor.device, wave.device)
     B, T, L = frame_logits.shape
     S = wave.shape[1]
-    need(T > 0, "frame_logits", "at least one frame", f"shape {tuple(frame_logits.shape)}")
-    need(rank_scores.shape == (B, L), "rank_scores", f"[B, L] = {(B, L)} as frame_logits has", tuple(rank_scores.shape))
-    need(wave.shape[0] == B, "wave", f"B = {B} clips as frame_logits has", wave.shape[0])
-    need(S == 1 or wave.stride(1) == 1, "wave", "a dense last axis (stride 1); call .contiguous()", wave.stride())
-    need(1 <= num_crops <= L, "num_crops", f"1 to L = {L}", num_crops)
-    need(1 <= crop_samples <= S, "crop_samples", f"1 to S = {S} samples", crop_samples)
+    need(T > 0, "frame_logits", "at least one frame, by shape", (B, T, L))
+    need(
+        rank_scores.shape == (B, L),
+        "rank_scores",
+        "[B, L] = [{}, {}] as in frame_logits",
+        tuple(rank_scores.shape),
+        B,
+        L,
+    )
+    need(wave.shape[0] == B, "wave", "B = {} clips as in frame_logits", wave.shape[0], B)
+    need(S == 1 or wave.stride(1) == 1, "wave", "a dense last axis (call .contiguous()), by strides", wave.stride())
+    need(1 <= num_crops <= L, "num_crops", "1 to L = {}", num_crops, L)
+    need(1 <= crop_samples <= S, "crop_samples", "1 to S = {} samples", crop_samples, S)
     if lengths is not None:
         need(isinstance(lengths, Tensor), "lengths", "a tensor [B]", type(lengths).__name__)
-        need(lengths.shape == (B,), "lengths", f"shape [B] = {(B,)}", f"shape {tuple(lengths.shape)}")
+        need(lengths.shape == (B,), "lengths", "shape [B] = [{}]", tuple(lengths.shape), B)
         need(lengths.dtype in LENGTH_DTYPES, "lengths", "int64 or int32", _short(lengths.dtype))
-        need(lengths.device == wave.device, "lengths", f"the device of wave, {wave.device}", lengths.device)
+        need(lengths.device == wave.device, "lengths", "the device of wave, {}", lengths.device, wave.device)
     if out is not None:
-        shape = (B, num_crops, crop_samples)
+        shape, dtype = (B, num_crops, crop_samples), audio_dtype(wave)
         need(isinstance(out, Tensor), "out", "a tensor [B, N, W]", type(out).__name__)
-        need(out.shape == shape, "out", f"shape [B, N, W] = {shape}", f"shape {tuple(out.shape)}")
-        need(out.dtype == audio_dtype(wave), "out", f"{_short(audio_dtype(wave))} for this wave", _short(out.dtype))
-        need(out.device == wave.device, "out", f"the device of wave, {wave.device}", out.device)
-        need(out.is_contiguous(), "out", "a contiguous tensor", f"strides {out.stride()}")
+        need(out.shape == shape, "out", "shape [B, N, W] = {}", tuple(out.shape), shape)
+        need(out.dtype == dtype, "out", "{} for this wave", _short(out.dtype), _short(dtype))
+        need(out.device == wave.device, "out", "the device of wave, {}", out.device, wave.device)
+        need(out.is_contiguous(), "out", "a contiguous tensor, by strides", out.stride())
         if not torch.compiler.is_compiling():  # addresses are unknown while tracing: the operator itself looks again
-            check_apart(out, wave)
+            check_apart(out, rank_scores=rank_scores, frame_logits=frame_logits, wave=wave, lengths=lengths)
 
 
 def _short(dtype: torch.dtype) -> str:

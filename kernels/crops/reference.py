@@ -12,7 +12,7 @@ ZERO_KEY = -(2**31) + 0x7FFFFF
 
 
 def order_key(scores: Tensor) -> Tensor:
-    """Integers in the order of the scores as float32: ``a < b`` iff ``key(a) < key(b)``, ``-0.0 == 0.0``, NaN lowest."""
+    """Integers in the order of the scores: ``a < b`` iff ``key(a) < key(b)``, ``-0.0 == 0.0``, NaN lowest."""
     x = scores.float()
     bits = torch.where(x == 0, torch.zeros_like(x), x).view(torch.int32)
     return torch.where(x.isnan(), NEVER_KEY, bits ^ ((bits >> 31) & 0x7FFFFFFF))
@@ -74,7 +74,7 @@ def select_crops(
     crop_samples: int,
     suppress: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Audio [B, N, W], classes, starts, peaks; differentiable in a floating `wave` by autograd."""
+    """Audio [B, N, W], classes, starts, peaks."""
     B, S = wave.shape
     classes, starts, peaks = locate(rank_scores, frame_logits, S, num_crops, crop_samples, suppress, lengths)
     source = starts[:, :, None] + torch.arange(crop_samples, device=wave.device)

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._dispatch import load_cpu_library
+from .._dispatch import find_fused
 from . import reference
 
 _ARGUMENTS = (
     "Tensor rank_scores, Tensor frame_logits, Tensor wave, Tensor? lengths, "
     "int num_crops, SymInt crop_samples, str suppress"
 )
+_INPUTS = ("rank_scores", "frame_logits", "wave", "lengths")
 _library = torch.library.Library("glat", "FRAGMENT")
 _library.define(f"select_crops({_ARGUMENTS}) -> (Tensor audio, Tensor classes, Tensor starts, Tensor peaks)")
 _library.define(f"select_crops_into({_ARGUMENTS}, Tensor(a!) out) -> (Tensor classes, Tensor starts, Tensor peaks)")
@@ -54,15 +55,29 @@ def _selection(wave: Tensor, num_crops: int) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def check_apart(out: Tensor, wave: Tensor) -> None:
-    """Raise where `out` and `wave` share memory: crops would be cut out of crops."""
-    if torch._C._overlaps(out, wave):
-        raise ValueError("out: wanted memory apart from wave, got memory that overlaps it")
+def check_apart(out: Tensor, **inputs: Tensor | None) -> None:
+    """Raise where `out` shares memory with an input: crops would be cut out of crops."""
+    for name, tensor in inputs.items():
+        # Addresses, not storages: two storages can hold one numpy array, and one storage can hold both apart.
+        if tensor is None or not (_has_memory(out) and _has_memory(tensor)):
+            continue
+        (first, end), (out_first, out_end) = _addresses(tensor), _addresses(out)
+        if first < out_end and out_first < end:
+            raise ValueError(f"out: wanted memory apart from {name}, got memory that overlaps it")
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.device.type != "meta" and tensor.numel() > 0
+
+
+def _addresses(tensor: Tensor) -> tuple[int, int]:
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
 
 def _reference_into(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, out = arguments
-    check_apart(out, inputs[2])
+    check_apart(out, **dict(zip(_INPUTS, inputs, strict=False)))
     audio, classes, starts, peaks = reference.select_crops(*inputs)
     out.copy_(audio)
     return classes, starts, peaks
@@ -78,7 +93,8 @@ def _cuda(*arguments: Any) -> tuple[Tensor, ...]:
 def _cuda_into(*arguments: Any) -> tuple[Tensor, ...]:
     from . import _triton
 
-    check_apart(arguments[-1], arguments[2])
+    *inputs, out = arguments
+    check_apart(out, **dict(zip(_INPUTS, inputs, strict=False)))
     return _triton.select_crops_fwd(*arguments)[1:]
 
 
@@ -94,16 +110,17 @@ _library.impl("select_crops_backward", reference.select_crops_backward, "Composi
 _library.impl("select_crops", _cuda, "CUDA")
 _library.impl("select_crops_into", _cuda_into, "CUDA")
 _library.impl("select_crops_backward", _cuda_backward, "CUDA")
-load_cpu_library()
+find_fused()
 
 
 class SelectCrops(torch.autograd.Function):
-    """Gradient of the crops in the wave; an autograd.Function outside the operator costs less a call than
-    register_autograd, and one graph either way."""
+    """Gradient of the crops in the wave, for the operator and for the reference, whose own autograd would add bfloat16
+    crops in bfloat16. Outside the operator it costs less a call than register_autograd, and one graph either way."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
+        fused: bool,
         rank_scores: Tensor,
         frame_logits: Tensor,
         wave: Tensor,
@@ -112,17 +129,17 @@ class SelectCrops(torch.autograd.Function):
         crop_samples: int,
         suppress: str,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        audio, classes, starts, peaks = torch.ops.glat.select_crops(
-            rank_scores, frame_logits, wave, lengths, num_crops, crop_samples, suppress
-        )
+        run = torch.ops.glat.select_crops if fused else reference.select_crops
+        audio, classes, starts, peaks = run(rank_scores, frame_logits, wave, lengths, num_crops, crop_samples, suppress)
         ctx.save_for_backward(starts)
-        ctx.wave_samples = wave.shape[1]
+        ctx.fused, ctx.wave_samples = fused, wave.shape[1]
         ctx.mark_non_differentiable(classes, starts, peaks)
+        ctx.set_materialize_grads(False)  # no zeros for the three gradients that are not used
         return audio, classes, starts, peaks
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_audio: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         (starts,) = ctx.saved_tensors
-        grad_wave = torch.ops.glat.select_crops_backward(grad_audio, starts, ctx.wave_samples)
-        return None, None, grad_wave, None, None, None, None
+        run = torch.ops.glat.select_crops_backward if ctx.fused else reference.select_crops_backward
+        return None, None, None, run(grad_audio, starts, ctx.wave_samples), None, None, None, None
