@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml CMakeLists.txt $(wildcard kernels/*/cpu.cpp)
 	touch $@
 
 train: $(STAMP)
-	$(BIN)/python train.py --backbone cnn10 --width 0.25
+	$(BIN)/python train.py --backbone cnn10 --width 0.125 --batch-size 8 --iterations 200
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests

@@ -46,7 +46,7 @@ def load(
         train_clips, eval_clips: how many soundscapes; unused for plain recordings.
         seed: from 0; of the split and the soundscapes.
         workers: threads; None: one a core. Changes nothing in the result.
-        mixer: how soundscapes are mixed. None: whole synthesised events, or 0.3 to 3 s of each recording.
+        mixer: how soundscapes are mixed. None: `Mixer()` for synthesised events, `RECORDED_EVENTS` for recordings.
 
     Returns:
         Data: training and evaluation clips with the same classes (sorted) and length, and every recording that was

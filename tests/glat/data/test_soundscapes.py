@@ -19,8 +19,8 @@ RATE = 16_000
 
 # Change these with a change of the sounds, never to please one machine.
 GOLDEN = {
-    16_000: "f2c5b6dccb5aa342335271e79fce2814c301895b040dd9a5bb0bbd7e10d5d2c7",
-    32_000: "a70cbc5fc06089c9ac3d7aa06a18eff9bbbdbc4435a1774d491bb4dd7ad77690",
+    16_000: "96e72037331518ee253b852efff5d5edc3a279cceda7e54c51372d402f120d9d",
+    32_000: "24672f693dcf230425703621c479d3aa42b861cb56378a518796e24b866e9f97",
 }
 
 
@@ -29,7 +29,8 @@ def digest(rate):
     hashed = hashlib.sha256()
     for label in range(len(CLASSES)):
         hashed.update(synthesise(label, Draw(label), rate).astype("<i2").tobytes())
-    data = load(None, sample_rate_hz=rate, clip_seconds=None, train_clips=6, eval_clips=3, seed=7)
+    mixer = Mixer(events=(1, 4), level_db=(-5, 15), bed_dbfs=(-44, -34))  # whatever the defaults are tuned to
+    data = load(None, sample_rate_hz=rate, clip_seconds=None, train_clips=6, eval_clips=3, seed=7, mixer=mixer)
     for clips in (data.train, data.evaluation):
         hashed.update(clips.waves.numpy().astype("<i2").tobytes())
         hashed.update(clips.targets.numpy().tobytes())
