@@ -266,7 +266,7 @@ def select_crops_fwd_kernel(
     part = program % parts
     n = crop % N
     b = (crop // N).to(tl.int64)  # b * stride passes 2**31 at 6711 clips of 10 s
-    samples = tl.cast(S, tl.int64)  # S * t passes 2**31 at 6711 frames a clip of 10 s
+    samples = tl.cast(S, tl.int64)  # S * t passes 2**31 at 4096 frames of 17 s
     wanted = tl.cast(W, tl.int64)
     length = samples
     if lengths_ptr is not None:
