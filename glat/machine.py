@@ -110,8 +110,8 @@ def choose_steps(
         iterations = max(10, min(2_000, int(CPU_BUDGET_SECONDS / time_a_step(batch_size))))
     if iterations < 1:
         raise UserError(f"--iterations is {iterations}; choose at least 1")
-    eval_every = run.eval_every or (2_000 if on_gpu else max(1, iterations // 3))
-    save_every = run.save_every or (2_000 if on_gpu else max(1, min(50, iterations // 3)))
+    eval_every = run.eval_every or (2_000 if on_gpu else -(-iterations // 3))
+    save_every = run.save_every or (2_000 if on_gpu else min(50, -(-iterations // 3)))
     return replace(
         config,
         optim=replace(optim, batch_size=batch_size, iterations=iterations),

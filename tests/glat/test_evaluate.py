@@ -1,0 +1,75 @@
+"""Evaluation: every clip once, and crops compared with events worked out by hand."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import torch
+
+from glat.config import ModelConfig
+from glat.data import Clips, Event
+from glat.evaluate import crop_hits, evaluate, remarks, table
+from glat.model import build_model
+
+
+def clips(events=None, count=5):
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.zeros(count, 3, dtype=torch.bool)
+    targets[torch.arange(count), torch.arange(count) % 2] = True
+    return Clips(
+        waves=(3000 * torch.randn(count, 20_000, generator=generator)).to(torch.int16),
+        lengths=torch.full((count,), 20_000),
+        targets=targets,
+        names=tuple(map(str, range(count))),
+        classes=("a", "b", "never"),
+        sample_rate_hz=1_000,
+        events=events,
+    )
+
+
+def model():
+    torch.manual_seed(0)
+    return build_model(ModelConfig(width=0.1, num_crops=2, crop_seconds=0.2), 3)
+
+
+def test_every_clip_is_scored_once_whatever_the_batch():
+    network, data = model(), clips()
+    whole, parts = (evaluate(network, data, size, torch.device("cpu"), contextlib.nullcontext) for size in (5, 2))
+    assert whole.clips == parts.clips == 5
+    for name in ("global", "local", "fused"):
+        np.testing.assert_allclose(whole.metrics[name].ap, parts.metrics[name].ap)
+    assert whole.metrics["fused"].left_out == (2,)
+    assert "never" in "".join(remarks(whole, data.classes))
+    assert table(whole, "").row_count == 3
+
+
+def test_the_mode_of_the_model_is_restored():
+    network = model().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    evaluate(network, clips(), 5, torch.device("cpu"), contextlib.nullcontext)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_crops_are_compared_with_the_events_of_their_class():
+    events = ((Event(0, 2.0, 3.0), Event(1, 10.0, 20.0)), (Event(0, 19.0, 20.0),))
+    # Clip 0: class 0 at 0..4 s (on it), class 1 at 5..9 s (beside it).
+    # Clip 1: class 1 is absent, class 0 at 15.5..19.5 s (on it).
+    hits = crop_hits(clips(events, 2), np.array([[0, 1], [1, 0]]), np.array([[0, 5_000], [0, 15_500]]), 4_000)
+    assert hits is not None
+    assert (hits.crops, hits.overlapping) == (3, 2)
+    assert hits.share == pytest.approx(2 / 3)
+    # A random start in 0..16 s: below 3 of 16, above 6 of 16 and above 15 of 16, to the spacing of the starts.
+    assert hits.by_chance == pytest.approx((3 / 16 + 10 / 16 + 1 / 16) / 3, abs=0.01)
+
+
+def test_touching_is_not_overlapping():
+    events = ((Event(0, 4.0, 5.0),),)
+    for start, overlapping in ((0, 0), (1, 1), (5_000, 0), (4_999, 1)):
+        hits = crop_hits(clips(events, 1), np.array([[0]]), np.array([[start]]), 4_000)
+        assert hits is not None
+        assert hits.overlapping == overlapping, start
+
+
+def test_unknown_times_are_not_guessed():
+    assert crop_hits(clips(), np.zeros((5, 1), int), np.zeros((5, 1), int), 4_000) is None

@@ -1,0 +1,80 @@
+"""The order of the clips, the learning rate, and what is left to the machine."""
+
+import contextlib
+
+import pytest
+import torch
+
+from glat.config import ModelConfig, TrainConfig, paper
+from glat.data.order import batch_indices
+from glat.errors import UserError
+from glat.machine import choose_model, choose_steps
+from glat.model import build_model
+from glat.step import Batch, TrainingStep, learning_rate_factor, time_a_step
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(("num_clips", "batch_size"), [(10, 5), (10, 3), (7, 7), (5, 4), (3, 8)])
+def test_every_epoch_has_every_clip_once(num_clips, batch_size):
+    steps = 3 * num_clips
+    order = torch.cat([batch_indices(step, batch_size, num_clips, seed=1) for step in range(steps)])
+    epochs = order.unflatten(0, (-1, num_clips))
+    assert (epochs.sort(dim=1).values == torch.arange(num_clips)).all()
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) > 1, "every epoch has an order of its own"
+
+
+def test_the_order_is_a_function_of_seed_and_step_and_draws_nothing():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = batch_indices(11, 4, 50, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, batch_indices(11, 4, 50, seed=3))
+    assert not torch.equal(first, batch_indices(11, 4, 50, seed=4))
+
+
+def test_learning_rate():
+    assert {learning_rate_factor(step, 100, "constant") for step in range(100)} == {1.0}
+    cosine = [learning_rate_factor(step, 100, "cosine") for step in range(100)]
+    assert cosine[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert cosine[5] == 1.0
+    assert cosine[52] == pytest.approx(0.5, abs=0.02)
+    assert 0 < cosine[99] < 0.001
+    assert learning_rate_factor(0, 1, "cosine") == 1.0
+
+
+def test_timing_a_step_leaves_no_trace():
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(width=0.1, num_crops=2, crop_seconds=0.2), 3)
+    step = TrainingStep(model, paper().optim).train()
+    before = {name: value.clone() for name, value in step.state_dict().items()}
+    batch = Batch(torch.randn(2, 20_000), torch.full((2,), 20_000), torch.zeros(2, 3))
+    random_state = torch.get_rng_state()
+    assert time_a_step(step, batch, contextlib.nullcontext) > 0
+    assert all(torch.equal(value, before[name]) for name, value in step.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_a_cpu_run_fills_its_time_and_a_gpu_run_its_epochs():
+    slow = choose_steps(TrainConfig(), CPU, 800, lambda size: 0.1 * size)
+    assert (slow.optim.batch_size, slow.optim.iterations) == (16, 150)
+    assert slow.run.eval_every == 50
+    gpu = choose_steps(TrainConfig(), GPU, 2_000_000, lambda _: pytest.fail("a GPU is not timed"))
+    assert (gpu.optim.batch_size, gpu.optim.iterations) == (32, 800_000)
+    assert choose_steps(TrainConfig(), CPU, 4, lambda _: 1e9).optim.iterations == 10
+
+
+def test_what_was_asked_for_is_kept():
+    asked = TrainConfig(model=ModelConfig(width=0.5, dropout_scale=0.3))
+    chosen = choose_model(asked, CPU)
+    assert (chosen.model.width, chosen.model.dropout_scale, chosen.model.spec_augment) == (0.5, 0.3, False)
+    on_gpu = choose_model(TrainConfig(), GPU)
+    assert (on_gpu.model.width, on_gpu.model.dropout_scale, on_gpu.model.spec_augment) == (1.0, 1.0, True)
+    assert on_gpu.optim.learning_rate == 1e-3
+
+
+def test_a_batch_of_more_clips_than_there_are_is_named():
+    asked = TrainConfig(optim=paper().optim.__class__(batch_size=9))
+    with pytest.raises(UserError, match="--batch-size is 9, and there are 8 training clips"):
+        choose_steps(asked, CPU, 8, lambda _: 1.0)
