@@ -6,7 +6,6 @@ Reads top to bottom: config, data, model, compile, loop, evaluate, checkpoint. `
 import sys
 import time
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 import torch
@@ -64,6 +63,8 @@ def main(config: TrainConfig) -> Evaluation:
     raw_model = build_model(config.model, len(classes))
     raw_model.check_clip(clip_samples)
     raw_model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
+    if state is None:
+        raw_model.estimate_normalizer(train.waves)
     losses_of = TrainingStep(raw_model, config.optim).train()
     config = choose_steps(
         config, device, len(train), lambda size: time_a_step(losses_of, load_batch(0, size), autocast)
@@ -119,6 +120,7 @@ def main(config: TrainConfig) -> Evaluation:
         )
 
     # The loop
+    deadline = time.perf_counter() + 60 * (optim.max_minutes or float("inf"))
     result = evaluate_at(0) if state is None else None  # the untrained model: where the numbers start from
     with Progress(console, steps, first_step) as progress:
         for step in range(first_step, steps):
@@ -133,17 +135,20 @@ def main(config: TrainConfig) -> Evaluation:
             optimiser.zero_grad(set_to_none=True)
 
             done = step + 1
-            due = partial(_due, done, steps)
-            if due(config.run.log_every):
+            last = done == steps or time.perf_counter() > deadline
+            if last or done % (config.run.log_every or 1) == 0:
                 total, global_, local_ = torch.stack(losses).tolist()  # the one wait for the device in an interval
                 rate = progress.report(done, batch_size, loss=total)
                 log(done, loss=total, loss_global=global_, loss_local=local_, clips_per_second=rate)
-            if due(config.run.eval_every):
+            if last or done % (config.run.eval_every or steps) == 0:
                 result = evaluate_at(done)
                 progress.restart_clock()
-            if due(config.run.save_every):
+            if last or done % (config.run.save_every or steps) == 0:
                 save(done)
                 progress.restart_clock()
+            if last and done < steps:
+                console.print(f"stopped after {optim.max_minutes:g} minutes (--max-minutes) at step {done} of {steps}")
+                break
     curves.close()
 
     # What came out
@@ -155,10 +160,6 @@ def main(config: TrainConfig) -> Evaluation:
         console.print(line, soft_wrap=True)
     console.print(f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {folder}")
     return result
-
-
-def _due(done: int, steps: int, every: int | None) -> bool:
-    return done == steps or done % (every or steps) == 0
 
 
 if __name__ == "__main__":

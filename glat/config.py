@@ -15,7 +15,8 @@ class ModelConfig:
     """The two streams and the selection between them."""
 
     backbone: str = "cnn10"
-    """The network of both streams: cnn10 or resnet38."""
+    """The network of both streams: at_sca (a reconstruction), cnn10, cnn14, resnet38, talnet or
+    wavegram_logmel_cnn14."""
     width: float | None = None
     """Factor on its channels; 1 is the paper's network."""
     num_crops: int = 5
@@ -65,6 +66,8 @@ class OptimConfig:
     """B, clips a step; the paper: 32."""
     iterations: int | None = None
     """Steps; the paper: 800 000."""
+    max_minutes: float | None = None
+    """Stop training after so many minutes, also before the last step."""
     learning_rate: float | None = None
     """Adam's step size; the released programs: 1e-3 from scratch, 2e-4 to fine-tune."""
     schedule: Literal["constant", "cosine"] = "cosine"

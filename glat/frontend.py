@@ -1,4 +1,6 @@
-"""Waveform to log-mel spectrogram with the constants of PANNs, and SpecAugment. Always in float32."""
+"""Waveform to log-mel spectrogram, its standardisation, and SpecAugment. Always in float32."""
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -29,19 +31,29 @@ def mel_filters(sample_rate_hz: int, fft_samples: int, mel_bins: int, f_min_hz: 
 
 
 class LogMel(nn.Module):
-    """Log-mel spectrogram in dB, ``10 log10(max(mel(|STFT|^2), 1e-10))``.
+    """Log-mel spectrogram in dB, ``10 log10(max(mel(|STFT|^2), 1e-10))``; by default PANNs' own.
 
-    Periodic Hann window, frames centred on multiples of the hop, the ends reflected; no limit on the dynamic range.
-    The DFT is an rFFT: PANNs' two convolutions with its real and imaginary part, without their 2 GFLOP a clip. Runs in
-    float32 also under autocast, and holds no entry in the state dict.
+    Periodic Hann window, frames centred on multiples of the hop. The DFT is an rFFT: PANNs' two convolutions with its
+    real and imaginary part, without their 2 GFLOP a clip. Runs in float32 also under autocast, and holds no entry in
+    the state dict.
+
+    Args:
+        sample_rate_hz, hop_samples, mel_bins, f_min_hz, f_max_hz: PANNs' are the defaults.
+        fft_samples: of the DFT.
+        window_samples: of the window, which zeros centre in the DFT; None: all of it.
+        pad_mode: how the ends are continued: "reflect", or "constant" for zeros.
+        magnitude: mel of |STFT| in place of its square.
+        top_db: range below the loudest bin of each clip, where all below is cut off; None: no limit.
+        drop_last_hop: H = S // hop_samples, 400 in place of 401.
 
     Args of forward:
-        wave: [B, S], full scale ±1, S > fft_samples // 2 (the reflection).
+        wave: [B, S], full scale ±1, S > fft_samples // 2 where the ends are reflected.
 
     Returns of forward:
         [B, H, F] float32 in dB, H = 1 + S // hop_samples: 1001 hops for 10 s.
 
-    Source: Kong et al., "PANNs", 2020, section III and its program. Deviation: none in value.
+    Source: Kong et al., "PANNs", 2020, section III and its program; what PANNs does not use, as librosa's
+    melspectrogram and power_to_db have it. Deviation: none in value.
     """
 
     window: Tensor
@@ -55,11 +67,19 @@ class LogMel(nn.Module):
         mel_bins: int = 64,
         f_min_hz: float = 50.0,
         f_max_hz: float = 14_000.0,
+        *,
+        window_samples: int | None = None,
+        pad_mode: str = "reflect",
+        magnitude: bool = False,
+        top_db: float | None = None,
+        drop_last_hop: bool = False,
     ) -> None:
         super().__init__()
         self.fft_samples, self.hop_samples = fft_samples, hop_samples
+        self.window_samples = window_samples or fft_samples
+        self.pad_mode, self.magnitude, self.top_db, self.drop_last_hop = pad_mode, magnitude, top_db, drop_last_hop
         filters = mel_filters(sample_rate_hz, fft_samples, mel_bins, f_min_hz, f_max_hz)
-        self.register_buffer("window", torch.hann_window(fft_samples), persistent=False)
+        self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
@@ -68,15 +88,55 @@ class LogMel(nn.Module):
                 wave.float(),
                 self.fft_samples,
                 self.hop_samples,
+                self.window_samples,
                 window=self.window.float(),
                 center=True,
-                pad_mode="reflect",
+                pad_mode=self.pad_mode,
                 return_complex=True,
             )
             parts = torch.view_as_real(spectrum)  # |z|^2 without the square root of abs()
             power = parts.square().sum(-1)
-            mel = power.mT @ self.filters.float()
-            return 10 * mel.clamp(min=1e-10).log10()
+            # The clamp lies far below 1e-10, and keeps the gradient of the square root finite in silence.
+            energy = power.clamp(min=1e-30).sqrt() if self.magnitude else power
+            mel = energy.mT @ self.filters.float()
+            db = 10 * mel.clamp(min=1e-10).log10()
+            if self.top_db is not None:
+                db = torch.maximum(db, db.amax((1, 2), keepdim=True) - self.top_db)
+            return db[:, :-1] if self.drop_last_hop else db
+
+
+class Standardise(nn.Module):
+    """``(x - mean) / deviation`` of every mel bin, with statistics of the training data that the state dict keeps.
+
+    Until they are estimated or loaded, mean 0 and deviation 1.
+
+    Args of forward:
+        x: [..., F].
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, mel_bins: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(mel_bins))
+        self.register_buffer("deviation", torch.ones(mel_bins))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+    @torch.no_grad()
+    def estimate(self, batches: Iterable[Tensor]) -> None:
+        """Take mean and deviation over all hops of spectrograms [B, H, F]; a bin that never changes is not scaled."""
+        count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+        for batch in batches:
+            hops = batch.double().flatten(0, -2).cpu()
+            count, total, squares = count + len(hops), total + hops.sum(0), squares + hops.square().sum(0)
+        assert count > 0
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 1e-3, deviation, 1.0))  # 1e-3 dB: rounding
 
 
 def spec_augment(

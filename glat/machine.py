@@ -17,8 +17,10 @@ from .data import Data
 from .errors import UserError
 from .kernels import implementations
 
-# A CPU run that names no iterations takes about this long; the limit leaves room for loading and evaluation.
-CPU_BUDGET_SECONDS = 240.0
+# A CPU run that names no iterations trains about this long at the speed it starts with, and stops at the limit where
+# the machine gets slower; with loading and evaluation that is less than ten minutes.
+CPU_BUDGET_SECONDS = 220.0
+CPU_MAX_MINUTES = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def choose_steps(
     """Fill in batch size, iterations and the cadence of evaluations and checkpoints.
 
     On a GPU the batch is the paper's 32 and a run is 40 epochs, at least 2 000 and at most the paper's 800 000 steps.
-    On a CPU the batch is at most 16 and a run fills `CPU_BUDGET_SECONDS` at the measured speed.
+    On a CPU the batch is at most 16 and a run fills `CPU_BUDGET_SECONDS` at the measured speed, at most
+    `CPU_MAX_MINUTES` of it.
 
     Args:
         num_clips: clips to train on.
@@ -98,6 +101,8 @@ def choose_steps(
     """
     on_gpu = device.type == "cuda"
     optim, run = config.optim, config.run
+    if optim.iterations is None and optim.max_minutes is None and not on_gpu:
+        optim = replace(optim, max_minutes=CPU_MAX_MINUTES)
     batch_size = optim.batch_size or min(32 if on_gpu else 16, num_clips)
     if not 1 <= batch_size <= num_clips:
         raise UserError(
@@ -132,8 +137,9 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
         f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
         f"{len(train.classes)} classes, {len(data.skipped)} recordings left out (--data, --clip-seconds)",
-        f"training    {optim.iterations} iterations of {optim.batch_size} clips, learning rate "
-        f"{optim.learning_rate:g} (--iterations, --batch-size, --learning-rate), seed {optim.seed}",
+        f"training    {optim.iterations} iterations of {optim.batch_size} clips"
+        f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
+        f"{optim.learning_rate:g} (--iterations, --batch-size, --max-minutes, --learning-rate), seed {optim.seed}",
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
 

@@ -91,6 +91,11 @@ class GlobalLocal(nn.Module):
                 f"{self.global_.min_samples / rate:.2f} s; choose a longer --clip-seconds"
             )
 
+    def estimate_normalizer(self, waves: Tensor) -> None:
+        """What the streams' input is normalised by, from training clips [M, S]; once, before the first step."""
+        for stream in (self.global_, self.local_):
+            stream.estimate_normalizer(waves)
+
     def train(self, mode: bool = True) -> "GlobalLocal":
         """A frozen global stream stays in evaluation mode."""
         super().train(mode)

@@ -61,9 +61,11 @@ def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
 
 
 def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
-    log_mel = LogMel(item.sample_rate_hz)
+    log_mel = LogMel(item.sample_rate_hz, f_max_hz=min(14_000.0, item.sample_rate_hz / 2))
+    wave = torch.from_numpy(item.wave)
+    wave = torch.nn.functional.pad(wave, (0, max(0, log_mel.fft_samples - len(wave))))  # a click still shows
     with torch.inference_mode():
-        db = log_mel(torch.from_numpy(item.wave)[None])[0].T.numpy()
+        db = log_mel(wave[None])[0].T.numpy()
     seconds = len(item.wave) / item.sample_rate_hz
     top = float(db.max())
     axes.imshow(
@@ -93,9 +95,10 @@ def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None
 
 
 def _draw_frames(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
+    edges = np.append(item.frame_seconds, item.seconds)  # the last frame ends with the recording
     for label, probs in item.frame_probs.items():
         if label in colours:
-            axes.plot(item.frame_seconds, probs, color=colours[label], label=label, drawstyle="steps-post")
+            axes.stairs(probs, edges, color=colours[label], label=label, baseline=None, linewidth=1.5)
     for crop in item.crops:
         axes.plot(crop.peak_seconds, crop.peak, marker="v", color=colours[crop.label], linestyle="none")
     axes.set(xlabel="seconds", ylabel="frame score", xlim=(0, len(item.wave) / item.sample_rate_hz))

@@ -15,6 +15,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
+from glat.backbones import BACKBONES
 from glat.cli import parse_train_config, reporting_user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +66,18 @@ def run_folder(recordings, tmp_path_factory):
     done = train("--data", recordings, *TINY, "--iterations", 12, "--log-every", 4, "--run-dir", folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
+
+
+def test_talnet_is_trained_on_standardised_input(tmp_path):
+    folder = tmp_path / "run"
+    done = train(*BUILT_IN, "--backbone", "talnet", "--iterations", 2, "--run-dir", folder)
+    assert done.returncode == 0, done.stderr
+    weights = load_file(folder / "model.safetensors")
+    for stream in ("global_", "local_"):
+        mean, deviation = (weights[f"{stream}.standardise.{name}"] for name in ("mean", "deviation"))
+        assert ((mean > -80) & (mean < 20)).all()
+        assert mean.unique().numel() > 60, "one a bin"
+        assert ((deviation > 1) & (deviation < 40)).all()
 
 
 def test_says_first_what_was_chosen_and_last_table_2(run_folder):
@@ -186,6 +199,15 @@ def test_same_seed_same_weights_and_a_killed_run_resumes_to_them(tmp_path):
     assert read_losses(whole) == read_losses(killed)
 
 
+def test_a_run_out_of_time_ends_well(tmp_path):
+    arguments = (*BUILT_IN, "--iterations", 100_000, "--max-minutes", 0.02, "--run-dir", tmp_path / "run")
+    done = train(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "stopped after 0.02 minutes (--max-minutes) at step" in done.stdout
+    assert "fused" in done.stdout
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
 def read_losses(folder):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows]
@@ -194,7 +216,7 @@ def read_losses(folder):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--backbone", "cnn12"), "unknown backbone 'cnn12'; choose one of cnn10, resnet38"),
+        (("--backbone", "cnn12"), f"unknown backbone 'cnn12'; choose one of {', '.join(BACKBONES)}"),
         (("--preset", "draft"), "unknown preset 'draft'; choose one of paper, released"),
         (("--data", "{tmp}/nowhere"), "nowhere: no such file or folder"),
         (("--data", "{tmp}"), "{tmp}"),
@@ -229,7 +251,7 @@ def test_bad_input_is_one_line_and_status_2_and_leaves_nothing_behind(
 def test_the_process_leaves_with_status_2_and_no_traceback(tmp_path):
     done = train("--backbone", "cnn12", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "error: unknown backbone 'cnn12'; choose one of cnn10, resnet38\n"
+    assert done.stderr == f"error: unknown backbone 'cnn12'; choose one of {', '.join(BACKBONES)}\n"
 
 
 def test_flags_over_the_presets():

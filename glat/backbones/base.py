@@ -4,6 +4,8 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from ..errors import UserError
+
 
 class Backbone(nn.Module):
     """A network that scores a clip and its frames; any network with these members can be a stream.
@@ -49,3 +51,15 @@ class Backbone(nn.Module):
     def training_dropout(self) -> float:
         """What `clip_logits` is given where the loss follows: the scaled `head_dropout` in training, else 0."""
         return self.head_dropout * self.dropout_scale if self.training else 0.0
+
+    def estimate_normalizer(self, waves: Tensor) -> None:
+        """Take from training clips [M, S] (float32 ±1 or int16) the statistics that the weights come with; once, before
+        the first step. Most networks have none: batch norm learns theirs."""
+
+    def check_length(self, wave: Tensor) -> None:
+        """Raise a UserError where waveforms [B, S] are shorter than `min_samples`."""
+        if wave.shape[-1] < self.min_samples:
+            raise UserError(
+                f"wave: {type(self).__name__} needs at least {self.min_samples} samples "
+                f"({self.min_samples / self.sample_rate_hz:.2f} s), got {wave.shape[-1]}; pad it or take a longer crop"
+            )

@@ -23,6 +23,4 @@ class CNN10(PannsBackbone):
         initialise(self)
 
     def trunk(self, x: Tensor) -> Tensor:
-        for block in (self.conv_block1, self.conv_block2, self.conv_block3, self.conv_block4):
-            x = self.hide(block(x), 0.2)
-        return x
+        return self.run_blocks(x, self.conv_block1, self.conv_block2, self.conv_block3, self.conv_block4)

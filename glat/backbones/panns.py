@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UserError
 from ..frontend import LogMel, spec_augment
 from .base import Backbone
 
@@ -26,7 +25,7 @@ def scaled(channels: int, width: float) -> int:
 def initialise(module: nn.Module) -> None:
     """Xavier-uniform weights, zero biases; batch norm starts as the identity, which is PyTorch's default."""
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear):
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
@@ -35,7 +34,7 @@ def initialise(module: nn.Module) -> None:
 class ConvBlock(nn.Module):
     """Twice a 3x3 convolution, batch norm and ReLU, then average pooling by `pool`."""
 
-    def __init__(self, in_channels: int, out_channels: int, pool: int = 2) -> None:
+    def __init__(self, in_channels: int, out_channels: int, pool: int | tuple[int, int] = 2) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
@@ -43,10 +42,12 @@ class ConvBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.pool = pool
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, gate: nn.Module | None = None) -> Tensor:
+        """`gate` sees the maps before they are pooled."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return F.avg_pool2d(x, self.pool) if self.pool > 1 else x
+        x = x if gate is None else gate(x)
+        return x if self.pool == 1 else F.avg_pool2d(x, self.pool)
 
 
 class PannsBackbone(Backbone):
@@ -73,16 +74,24 @@ class PannsBackbone(Backbone):
         raise NotImplementedError
 
     def frame_features(self, wave: Tensor) -> Tensor:
-        if wave.shape[-1] < self.min_samples:
-            raise UserError(
-                f"wave: {type(self).__name__} needs at least {self.min_samples} samples "
-                f"({self.min_samples / self.sample_rate_hz:.2f} s), got {wave.shape[-1]}; pad it or take a longer crop"
-            )
+        self.check_length(wave)
+        return self.maps(wave).mean(3).mT.float()
+
+    def maps(self, wave: Tensor) -> Tensor:
+        """[B, S] to the trunk's output [B, C, T, F']."""
+        return self.trunk(self.image(wave))
+
+    def image(self, wave: Tensor) -> Tensor:
+        """[B, S] to the normalised log-mel [B, 1, H, F], in training with stripes hidden."""
         x = self.log_mel(wave).mT[..., None]  # [B, F, H, 1]: batch norm over the mel bins
-        x = self.bn0(x).permute(0, 3, 2, 1)  # [B, 1, H, F]
-        if self.training and self.spec_augment:
-            x = spec_augment(x)
-        return self.trunk(x).mean(3).mT.float()
+        x = self.bn0(x).permute(0, 3, 2, 1)
+        return spec_augment(x) if self.training and self.spec_augment else x
+
+    def run_blocks(self, x: Tensor, *blocks: nn.Module) -> Tensor:
+        """Blocks one after the other, each with dropout .2 behind it."""
+        for block in blocks:
+            x = self.hide(block(x), 0.2)
+        return x
 
     def hide(self, x: Tensor, probability: float) -> Tensor:
         """The trunk's dropout: scaled, and only in training."""

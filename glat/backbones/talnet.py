@@ -1,0 +1,116 @@
+"""TALNet, the tagging and localisation network of Wang's thesis."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import UserError
+from ..frontend import LogMel, Standardise
+from ..pooling import POOLINGS, pool_logits
+from .base import Backbone
+from .gru import BiGRU
+from .panns import MEL_BINS, initialise, scaled
+
+CHANNELS = (1, 32, 32, 64, 64, 128, 128, 256, 256, 512, 512)
+# Max pooling (time, frequency) behind every second convolution.
+POOLS = {2: (2, 2), 4: (2, 2), 6: (1, 2), 8: (1, 2), 10: (1, 2)}
+ESTIMATED_FROM_CLIPS = 2_000  # independent clips: the mean is then known to 1 / sqrt(2 000), 2 % of a deviation
+
+
+class Convolution(nn.Module):
+    """A 3x3 convolution, with a bias although batch norm follows (TALNet's weights have one), batch norm and ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class TALNet(Backbone):
+    """Ten convolutions and a bidirectional GRU; a frame is 4 hops, 100 ms: T = 100 for 10 s, 30 for 3 s.
+
+    The frames are scored by one linear layer, and the clip by pooling their probabilities (`pool_logits`), so that a
+    clip's logit stays finite without TALNet's clamp. 9 980 527 parameters at width 1 and 527 classes, 10 520 702 with
+    attention. Names and shapes of the state dict are TALNet's, with ``standardise.mean`` and ``standardise.deviation``
+    beside them: the original keeps these in a file of its own, ``normalizer.pkl``.
+
+    Args:
+        num_classes: L.
+        width: factor on the channels.
+        pooling: one of `glat.pooling.POOLINGS`; TALNet's released weights are for "linear".
+
+    Source: Wang, "Polyphonic Sound Event Detection with Weak Labeling", 2018, chapter 5, and its program. Deviation:
+    logits, see `pool_logits`.
+    """
+
+    sample_rate_hz = 16_000
+    hops_per_frame = 4
+
+    def __init__(self, num_classes: int = 527, width: float = 1.0, pooling: str = "linear") -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise UserError(f"unknown pooling {pooling!r}; choose one of {', '.join(POOLINGS)}")
+        self.num_classes, self.pooling = num_classes, pooling
+        self.log_mel = LogMel(
+            self.sample_rate_hz,
+            fft_samples=4096,
+            hop_samples=400,
+            mel_bins=MEL_BINS,
+            f_min_hz=0.0,
+            f_max_hz=8_000.0,
+            window_samples=1024,
+            pad_mode="constant",
+            magnitude=True,
+            top_db=80.0,
+            drop_last_hop=True,
+        )
+        self.min_samples = self.hops_per_frame * self.log_mel.hop_samples
+        self.standardise = Standardise(MEL_BINS)
+        channels = [1, *(scaled(c, width) for c in CHANNELS[1:])]
+        for i, (before, after) in enumerate(pairwise(channels), start=1):
+            self.add_module(f"conv{i}", Convolution(before, after))
+        # Five halvings leave two bins of the mel axis.
+        top, self.hidden = 2 * channels[-1], channels[-1]
+        self.gru = BiGRU(top, self.hidden)
+        self.fc_prob = nn.Linear(2 * self.hidden, num_classes)
+        self.fc_att = nn.Linear(2 * self.hidden, num_classes) if pooling == "attention" else None
+        initialise(self)
+        for weight in self.gru.parameters():
+            if weight.dim() == 2:
+                nn.init.orthogonal_(weight)
+            else:
+                nn.init.zeros_(weight)
+
+    def estimate_normalizer(self, waves: Tensor) -> None:
+        """Mean and deviation of every mel bin over training clips [M, S]: all, or 2 000 to 4 000 at even distances."""
+        chosen = waves[:: max(1, len(waves) // ESTIMATED_FROM_CLIPS)]
+        scale = 1 / 32767 if waves.dtype == torch.int16 else 1.0
+        device = self.standardise.mean.device
+        with torch.no_grad():
+            self.standardise.estimate(self.log_mel(part.to(device).float() * scale) for part in chosen.split(16))
+
+    def frame_features(self, wave: Tensor) -> Tensor:
+        self.check_length(wave)
+        return self.trunk(self.standardise(self.log_mel(wave)))
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Standardised log-mel [B, H, F] to features [B, T, C]; the GRU sees channels before mel bins."""
+        x = x[:, None]
+        for i in range(1, len(CHANNELS)):
+            x = self.get_submodule(f"conv{i}")(x)
+            if i in POOLS:
+                x = F.max_pool2d(x, POOLS[i])
+        return self.gru(x.transpose(1, 2).flatten(2)).float()
+
+    def frame_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        return self.fc_prob(F.dropout(features, dropout, training=dropout > 0))
+
+    def clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        features = F.dropout(features, dropout, training=dropout > 0)
+        attention = None if self.fc_att is None else self.fc_att(features)
+        return pool_logits(self.fc_prob(features), self.pooling, attention=attention)
