@@ -3,6 +3,7 @@
 Reads top to bottom: config, data, model, compile, loop, evaluate, checkpoint. `main` can be imported.
 """
 
+import math
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -15,8 +16,9 @@ from torch.utils.tensorboard import SummaryWriter
 from glat import data, run
 from glat.backbones import backbone_class
 from glat.cli import parse_train_config, reporting_user_errors
-from glat.config import TrainConfig
+from glat.config import TrainConfig, check
 from glat.data.order import batch_indices
+from glat.errors import UserError
 from glat.evaluate import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
 from glat.machine import choose_model, choose_steps, device_name, opening_lines, pick_device, pick_precision, versions
@@ -25,7 +27,8 @@ from glat.plots import plot_curves
 from glat.progress import Progress
 from glat.step import Batch, TrainingStep, learning_rate_factor, time_a_step
 
-console = Console(highlight=False)
+EVERY = ("log_every", "eval_every", "save_every")
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def main(config: TrainConfig) -> Evaluation:
@@ -35,6 +38,7 @@ def main(config: TrainConfig) -> Evaluation:
         UserError: bad input; nothing has been written then.
     """
     started = time.perf_counter()
+    check(config)
     config, state = run.resumed(config)
     seed = config.optim.seed
     torch.manual_seed(seed)
@@ -71,7 +75,8 @@ def main(config: TrainConfig) -> Evaluation:
     )
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
     trained = [p for p in raw_model.parameters() if p.requires_grad]
-    learning_rate = optim.learning_rate or 1e-3
+    learning_rate = optim.learning_rate
+    assert learning_rate is not None
     optimiser = torch.optim.Adam(trained, lr=learning_rate, amsgrad=True, fused=device.type == "cuda")
     scaler = torch.amp.GradScaler(device.type, enabled=precision.loss_scale)
     if optim.compile == "on" or (optim.compile == "auto" and device.type == "cuda"):
@@ -82,11 +87,11 @@ def main(config: TrainConfig) -> Evaluation:
     # The run's folder
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
     for line in opening_lines(config, device, precision, sets):
-        console.print(line, soft_wrap=True)
-    folder = run.record(config, classes, clip_samples, sets.skipped, facts)
+        console.print(line)
+    folder = run.record(config, sets, facts)
     first_step = 0
     if state is not None:
-        raw_model.load_state_dict(state["model"])
+        run.load_weights(raw_model, state["model"], folder / run.STATE)
         optimiser.load_state_dict(state["optimiser"])
         scaler.load_state_dict(state["scaler"])
         run.set_random_state(state["random"])
@@ -102,7 +107,8 @@ def main(config: TrainConfig) -> Evaluation:
 
     def evaluate_at(step: int) -> Evaluation:
         result = evaluate(raw_model, sets.evaluation, batch_size, device, autocast)
-        log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})
+        if step > first_step or state is None:
+            log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})
         console.print(f"step {step}: mAP " + ", ".join(f"{k} {m.mean_ap:.3f}" for k, m in result.metrics.items()))
         return result
 
@@ -136,14 +142,20 @@ def main(config: TrainConfig) -> Evaluation:
 
             done = step + 1
             last = done == steps or time.perf_counter() > deadline
-            if last or done % (config.run.log_every or 1) == 0:
+            due = {name: last or done % (getattr(config.run, name) or steps) == 0 for name in EVERY}
+            if due["log_every"] or due["save_every"]:  # never save what was not looked at
                 total, global_, local_ = torch.stack(losses).tolist()  # the one wait for the device in an interval
+                if not math.isfinite(total):
+                    raise UserError(
+                        f"the loss is {total} at step {done}; {folder} keeps the checkpoint before it: choose a lower "
+                        "--learning-rate, or look for damaged recordings"
+                    )
                 rate = progress.report(done, batch_size, loss=total)
                 log(done, loss=total, loss_global=global_, loss_local=local_, clips_per_second=rate)
-            if last or done % (config.run.eval_every or steps) == 0:
+            if due["eval_every"]:
                 result = evaluate_at(done)
                 progress.restart_clock()
-            if last or done % (config.run.save_every or steps) == 0:
+            if due["save_every"]:
                 save(done)
                 progress.restart_clock()
             if last and done < steps:
@@ -155,9 +167,10 @@ def main(config: TrainConfig) -> Evaluation:
     result = result or evaluate_at(steps)
     run.write_json(folder / "evaluation.json", result.to_json(classes))
     plot_curves(run.read_metrics(folder), folder / "curves.png")
-    console.print(table(result, f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes"))
+    console.print(f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes")
+    console.print(table(result))
     for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped)):
-        console.print(line, soft_wrap=True)
+        console.print(line)
     console.print(f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {folder}")
     return result
 

@@ -1,7 +1,7 @@
 """The `glat` command, the flags of train.py, and how both say what went wrong."""
 
 import csv
-import json
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,12 +13,16 @@ from typing import Any
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from . import kernels, machine, run
 from .config import PRESETS, TrainConfig
 from .errors import UserError
+from .files import to_json_text
 from .plots import plot_tagged
 from .tagging import Tagged, tag_file
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
 @contextmanager
@@ -86,6 +90,10 @@ class DoctorCommand:
 def main() -> None:
     """Entry point of the `glat` command."""
     commands: dict[str, Callable[..., Any]] = {"tag": TagCommand, "doctor": DoctorCommand}
+    # A terminal that cannot show a name still gets the rest of the line.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     with reporting_user_errors():
         command = tyro.extras.subcommand_cli_from_dict(commands, prog="glat", config=(tyro.conf.OmitArgPrefixes,))
         sys.exit(tag(command) if isinstance(command, TagCommand) else doctor())
@@ -101,6 +109,8 @@ def tag(command: TagCommand) -> int:
         raise UserError(f"--top is {command.top}; give at least 1")
     if command.plot is not None and not command.plot.parent.is_dir():
         raise UserError(f"--plot: there is no folder {command.plot.parent}")
+    if command.plot is not None and (command.plot.suffix not in PICTURES or command.plot.is_dir()):
+        raise UserError(f"--plot {command.plot}: give a file that ends in one of {', '.join(PICTURES)}")
     opened = run.open_run(command.run)
     device = machine.pick_device()
     model = run.load_model(opened).to(device)
@@ -112,13 +122,16 @@ def tag(command: TagCommand) -> int:
             failed.append({"file": str(file), "error": str(error)})
             print(f"error: {error}", file=sys.stderr)
     if command.json:
-        print(json.dumps([item.to_json() for item in tagged] + failed, indent=2, ensure_ascii=False))
+        print(to_json_text([item.to_json() for item in tagged] + failed, indent=2))
     elif command.csv:
         _print_csv(tagged)
     else:
         _print_tables(tagged)
     if command.plot is not None and tagged:
-        plot_tagged(tagged, command.plot)
+        try:
+            plot_tagged(tagged, command.plot)
+        except OSError as error:
+            raise UserError(f"--plot {command.plot} cannot be written ({error.strerror}); choose another") from None
     return 2 if failed else 0
 
 
@@ -135,20 +148,21 @@ def _print_csv(tagged: list[Tagged]) -> None:
 
 
 def _print_tables(tagged: list[Tagged]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for item in tagged:
-        table = Table(title=f"{item.file}  ({item.seconds:.1f} s)", title_justify="left")
+        console.print(f"{item.file}  ({item.seconds:.1f} s)", soft_wrap=True)
+        table = Table()
         for name in ("tag", "probability", "global", "local", "decided by"):
             table.add_column(name, justify="left" if name in ("tag", "decided by") else "right")
         for t in item.tags:
             scores = (f"{x:.3f}" for x in (t.probability, t.global_, t.local_))
             where = f"{t.decided_by.start_seconds:.2f}-{t.decided_by.end_seconds:.2f} s ({t.crop_probability:.3f})"
-            table.add_row(t.label, *scores, where)
+            table.add_row(Text(t.label), *scores, where)
         console.print(table)
         crops = Table("crop of", "seconds", "peak", "peak at")
         for c in item.crops:
             times = f"{c.start_seconds:.2f}-{c.end_seconds:.2f}"
-            crops.add_row(c.label, times, f"{c.peak:.3f}", f"{c.peak_seconds:.2f} s")
+            crops.add_row(Text(c.label), times, f"{c.peak:.3f}", f"{c.peak_seconds:.2f} s")
         console.print(crops)
 
 

@@ -130,6 +130,61 @@ def released() -> TrainConfig:
 PRESETS = {"paper": paper, "released": released}
 
 
+def check(config: TrainConfig) -> None:
+    """Look at every value before anything else happens.
+
+    Raises:
+        UserError: a value that cannot be meant; flags that contradict each other.
+    """
+    for part in (config.model, config.data, config.optim, config.run):
+        for name, value in vars(part).items():
+            flag = "--" + name.replace("_", "-")
+            if name in CHOICES and value not in CHOICES[name]:
+                raise UserError(f"{flag} is {value!r}; choose one of {', '.join(CHOICES[name])}")
+            if name in RANGES and value is not None:
+                low, high, meaning = RANGES[name]
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                if not number or not low <= value <= high or (name in WHOLE and value != int(value)):
+                    raise UserError(f"{flag} is {value}; wanted {meaning}")
+    if config.data.mix and config.data.data is None:
+        raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
+    if config.optim.global_weight == 0 and config.optim.local_weight == 0:
+        raise UserError("--global-weight and --local-weight are both 0, so nothing is trained; give one above 0")
+
+
+CHOICES = {
+    "suppress": ("none", "released", "crop"),
+    "rank_by": ("clip", "frame_max", "frame_mean"),
+    "frame_classifier": ("global", "local"),
+    "schedule": ("constant", "cosine"),
+    "compile": ("auto", "on", "off"),
+}
+WHOLE = {
+    *("num_crops", "train_clips", "eval_clips", "batch_size", "iterations", "seed"),
+    *("eval_every", "save_every", "log_every"),
+}
+RANGES: dict[str, tuple[float, float, str]] = {
+    "width": (1e-3, 16, "a factor on the channels from 0.001 to 16"),
+    "num_crops": (1, 4096, "1 crop or more"),
+    "crop_seconds": (1e-3, 3600, "seconds, more than 0 and at most 3600"),
+    "select_dropout": (0, 0.999, "a probability below 1"),
+    "dropout_scale": (0, 1.9, "a factor from 0 to 1.9: the largest dropout is 0.5"),
+    "clip_seconds": (1e-3, 3600, "seconds, more than 0 and at most 3600"),
+    "train_clips": (1, 10_000_000, "1 to 10 000 000 clips"),
+    "eval_clips": (1, 10_000_000, "1 to 10 000 000 clips"),
+    "batch_size": (1, 1_000_000, "1 clip or more"),
+    "iterations": (1, 2**53, "1 step or more"),
+    "max_minutes": (1e-6, 1e9, "minutes, more than 0"),
+    "learning_rate": (1e-12, 1e3, "a step size above 0, such as 1e-3"),
+    "global_weight": (0, 1e6, "a weight from 0 on"),
+    "local_weight": (0, 1e6, "a weight from 0 on"),
+    "seed": (0, 2**31 - 1, "a whole number from 0 to 2147483647"),
+    "eval_every": (1, 2**53, "1 step or more"),
+    "save_every": (1, 2**53, "1 step or more"),
+    "log_every": (1, 2**53, "1 step or more"),
+}
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """Plain types of a config, for a run's folder; `from_json` takes them back."""
     return {
@@ -154,4 +209,6 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         as_fields = {k: Path(v) if k in paths and v is not None else v for k, v in entries.items()}
         return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in as_fields.items()})
 
-    return TrainConfig(preset=values["preset"], **{name: part(kind, values[name]) for name, kind in parts.items()})
+    config = TrainConfig(preset=values["preset"], **{name: part(kind, values[name]) for name, kind in parts.items()})
+    check(config)
+    return config

@@ -1,5 +1,6 @@
 """Table 2 of the paper on a set of clips, and whether the crops lie where the events are."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -120,10 +121,9 @@ def crop_hits(
     return CropHits(crops, overlapping, chance / crops if crops else float("nan"))
 
 
-def table(evaluation: Evaluation, title: str) -> Table:
+def table(evaluation: Evaluation) -> Table:
     """The paper's Table 2: mAP, mAUC and d' of the global stream, the local stream and their fusion."""
-    result = Table(title=title, title_justify="left")
-    result.add_column("stream")
+    result = Table("stream")
     for column in ("mAP", "mAUC", "d'"):
         result.add_column(column, justify="right")
     for name, m in evaluation.metrics.items():
@@ -134,7 +134,11 @@ def table(evaluation: Evaluation, title: str) -> Table:
 def remarks(evaluation: Evaluation, classes: tuple[str, ...]) -> list[str]:
     """What to say below the table: how often crops lie on events, and which classes could not be scored."""
     lines = []
-    if (hits := evaluation.hits) is not None:
+    if math.isnan(evaluation.metrics["fused"].mean_ap):
+        lines.append(
+            "nothing could be scored: no class has both a clip with it and one without; evaluate on more clips"
+        )
+    if (hits := evaluation.hits) is not None and hits.crops:
         lines.append(
             f"crops of a present class that overlap an event of it: {hits.share:.1%} of {hits.crops} "
             f"(crops at random: {hits.by_chance:.1%})"

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +34,33 @@ def replaced(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     with replaced(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(to_json_text(value, indent=2) + "\n", encoding="utf-8")
+
+
+def write_new_json(path: Path, value: Any) -> None:
+    """As `write_json`, and raise FileExistsError where the file is there already, also for two processes at once."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        write_json(temporary, value)
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            temporary.replace(path)
+
+
+def to_json_text(value: Any, **options: Any) -> str:
+    """JSON that every parser takes: NaN and infinities, which JSON does not have, become null."""
+    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _umask() -> int:

@@ -29,7 +29,8 @@ def global_bce(clip_logits: Tensor, targets: Tensor) -> Tensor:
 def local_bce(crop_logits: Tensor, targets: Tensor) -> Tensor:
     """Equation 6: mean binary cross entropy of ``0.5 (max + mean)`` of ``sigmoid(crop_logits)`` over the crops.
 
-    Exact in log space, so finite with logits of ±1000 and never without a gradient where it is wrong.
+    Exact in log space: finite with logits of ±1000, and with a gradient where the pooled probability is saturated on
+    the wrong side. (A crop that errs alone while the others are right gets little: p is then near 1/2, not near 1.)
 
     Args:
         crop_logits: [B, N, L], any floating dtype; computed in float32 also under autocast.

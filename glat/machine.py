@@ -132,7 +132,7 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
     return [
         f"device      {device_name(device)}, {precision.reason} (--amp)",
         f"network     2 x {model.backbone} at width {model.width:g} (--backbone, --width), "
-        f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment), "
+        f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
         f"dropout x {model.dropout_scale:g} (--dropout-scale), "
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
         f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
@@ -144,13 +144,15 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
     ]
 
 
-def timed(step: Callable[[], object], repeats: int = 2) -> float:
-    """Seconds of `step` on a CPU, the first call (which warms up) left out."""
+def timed(step: Callable[[], object], repeats: int = 3) -> float:
+    """Seconds of the fastest of some calls of `step` on a CPU, after one that warms up: other work only ever adds."""
     step()
-    start = time.perf_counter()
+    seconds = []
     for _ in range(repeats):
+        start = time.perf_counter()
         step()
-    return (time.perf_counter() - start) / repeats
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 def versions() -> dict[str, str]:

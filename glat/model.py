@@ -155,6 +155,7 @@ def _rank_by_frames(frame_logits: Tensor, wave_samples: int, lengths: Tensor | N
     if rank_by == "frame_max":
         reduced, fill = frame_logits, -torch.inf
     else:
+        assert rank_by == "frame_mean"
         reduced, fill = frame_logits.sigmoid(), 0.0  # a sum ranks as the mean does
     if lengths is not None:
         valid = (T * lengths[:, None] + wave_samples - 1) // wave_samples

@@ -21,7 +21,7 @@ STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]
 def save(figure: Figure, path: Path) -> None:
     """Write a figure, whole or not at all; the suffix chooses the format."""
     with replaced(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
 
 
 def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
@@ -71,10 +71,11 @@ def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None
     axes.imshow(
         db, origin="lower", aspect="auto", extent=(0, seconds, 0, db.shape[0]), vmin=top - 80, vmax=top, cmap="magma"
     )
-    rows = len(item.crops)
-    for row, crop in enumerate(item.crops):
-        # Frames that lie on each other are told apart by their height.
-        inset = 1 + 1.5 * row
+    rows = item.crops_per_chunk
+    for i, crop in enumerate(item.crops):
+        # Crops of a chunk that lie on each other are told apart by their height.
+        row = i % rows
+        inset = 1 + 1.5 * row * min(1, 14 / rows)
         corners = [crop.start_seconds, crop.end_seconds], [inset, db.shape[0] - inset]
         (left, right), (low, high) = corners
         axes.plot(
@@ -84,21 +85,28 @@ def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None
             left + 0.01 * seconds,
             db.shape[0] * (0.94 - 0.8 * row / max(rows, 5)),
             f"{crop.label} {crop.peak:.2f}",
+            parse_math=False,
+            clip_on=True,
             color="white",
             fontsize=8,
             verticalalignment="top",
             bbox={"facecolor": colours[crop.label], "edgecolor": "none", "pad": 1.5, "alpha": 0.85},
         )
     tags = ",  ".join(f"{tag.label} {tag.probability:.2f}" for tag in item.tags)
-    axes.set_title(f"{item.file}:  {tags}", loc="left", fontsize=10)
-    axes.set(ylabel="mel bin", xlim=(0, seconds))
+    axes.set_title(f"{item.file}:  {tags}", loc="left", fontsize=10, parse_math=False)
+    axes.set(ylabel="mel bin", xlim=(0, seconds), ylim=(0, db.shape[0]))
+
+
+def _plain(label: str) -> str:
+    """A label that matplotlib shows as it is: no formula between dollars, and not hidden for a leading underscore."""
+    return ("\u200b" if label.startswith("_") else "") + label.replace("$", r"\$")
 
 
 def _draw_frames(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
     edges = np.append(item.frame_seconds, item.seconds)  # the last frame ends with the recording
     for label, probs in item.frame_probs.items():
         if label in colours:
-            axes.stairs(probs, edges, color=colours[label], label=label, baseline=None, linewidth=1.5)
+            axes.stairs(probs, edges, color=colours[label], label=_plain(label), baseline=None, linewidth=1.5)
     for crop in item.crops:
         axes.plot(crop.peak_seconds, crop.peak, marker="v", color=colours[crop.label], linestyle="none")
     axes.set(xlabel="seconds", ylabel="frame score", xlim=(0, len(item.wave) / item.sample_rate_hz))

@@ -1,6 +1,8 @@
 """The folder of a run: what was asked, what came out, and all it takes to use the model."""
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .config import PRESETS, TrainConfig, from_json, to_json
-from .data import Skipped
+from .data import Data, Skipped
 from .errors import UserError
-from .files import replaced, write_json
+from .files import replaced, to_json_text, write_json, write_new_json
 from .model import GlobalLocal, build_model
 
 CONFIG, WEIGHTS, STATE, METRICS = "config.json", "model.safetensors", "training.pt", "metrics.jsonl"
@@ -29,6 +31,7 @@ class Run:
     config: TrainConfig
     classes: tuple[str, ...]
     clip_samples: int
+    fingerprint: str  # of the recordings
 
 
 def resumed(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
@@ -38,21 +41,26 @@ def resumed(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
 
     Raises:
         UserError: a folder that holds a run already and is not resumed, or one to resume that holds none; a flag that
-            differs from the recorded config.
+            differs from the recorded config; weights whose checkpoint is gone.
     """
     folder, resume = config.run.run_dir, config.run.resume
     if resume not in (None, "auto"):
+        if folder is not None:
+            raise UserError(f"--run-dir {folder} and --resume {resume} name two folders; give --resume only")
         folder = Path(resume)
         open_run(folder)
     if folder is None:
         if resume == "auto":
             raise UserError("--resume auto needs the run's folder; add --run-dir")
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = Path("runs") / f"{stamp}-{config.model.backbone}"
-    config = replace(config, run=replace(config.run, run_dir=folder))
+        folder = Path("runs") / f"{stamp}-{os.getpid()}-{config.model.backbone}"
+    # Recorded paths hold from any working directory.
+    data = config.data.data.resolve() if config.data.data is not None else None
+    config = replace(config, run=replace(config.run, run_dir=folder), data=replace(config.data, data=data))
     if not (folder / CONFIG).exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise UserError(f"--run-dir {folder} is not empty and holds no run; choose another")
+        # Hidden files may be what a kill left of this very start.
+        if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
+            raise UserError(f"--run-dir {folder} exists and holds no run; choose another")
         return config, None
     if resume is None:
         raise UserError(
@@ -60,62 +68,80 @@ def resumed(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
         )
     recorded = open_run(folder).config
     _check_same(config, recorded, folder)
-    return replace(recorded, run=replace(recorded.run, run_dir=folder)), load_state(folder)
+    state = load_state(folder)
+    if state is None and (folder / WEIGHTS).exists():
+        raise UserError(f"{folder} has weights and no {STATE}: it cannot go on, and starting anew would lose them")
+    for leftover in folder.glob(f".{Path(STATE).stem}-*"):  # of a checkpoint that a kill cut short
+        leftover.unlink(missing_ok=True)
+    return replace(recorded, run=replace(recorded.run, run_dir=folder, resume="auto")), state
 
 
 def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None:
     """Raise where a flag was given that the recorded run does not have."""
+    if asked.preset != recorded.preset:
+        raise UserError(f"--preset is {asked.preset}, and the run in {folder} has {recorded.preset}; give that")
     default = PRESETS[asked.preset]()
-    for part in ("model", "data", "optim"):
+    for part in ("model", "data", "optim", "run"):
         for name, value in vars(getattr(asked, part)).items():
             before = getattr(getattr(recorded, part), name)
-            if value not in (getattr(getattr(default, part), name), before):
+            if name not in ("run_dir", "resume") and value not in (getattr(getattr(default, part), name), before):
                 flag = "--" + name.replace("_", "-")
                 raise UserError(
                     f"{flag} is {value}, and the run in {folder} has {before}; leave it out to go on with it"
                 )
 
 
-def record(
-    config: TrainConfig,
-    classes: tuple[str, ...],
-    clip_samples: int,
-    skipped: tuple[Skipped, ...],
-    facts: Mapping[str, str],
-) -> Path:
+def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     """Write the resolved config, what was left out of the data, and the facts that the numbers depend on.
 
     Returns:
         The run's folder, made where it is missing. A resumed run keeps the record it has.
 
     Raises:
-        UserError: a resumed run whose recordings or classes have changed, or a folder that cannot be written.
+        UserError: a resumed run whose recordings have changed, a folder that another process took meanwhile, or one
+            that cannot be written.
     """
     assert config.run.run_dir is not None
     folder = config.run.run_dir
-    if (folder / CONFIG).exists():
-        before = open_run(folder)
-        if before.classes != classes or before.clip_samples != clip_samples:
-            raise UserError(f"the recordings have changed since {folder} was started: other classes or another length")
+    fingerprint = _fingerprint(data)
+    if config.run.resume is not None and (folder / CONFIG).exists():
+        if open_run(folder).fingerprint != fingerprint:
+            raise UserError(f"the recordings are not those that {folder} was started with; start a new run")
         return folder
+    entries = {
+        "config": to_json(config),
+        "classes": data.train.classes,
+        "clip_samples": data.train.waves.shape[1],
+        "fingerprint": fingerprint,
+        "facts": dict(facts),
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "skipped.json", [vars(s) for s in skipped])
-        # Last: a folder with a config is a run.
-        write_json(
-            folder / CONFIG,
-            {"config": to_json(config), "classes": classes, "clip_samples": clip_samples, "facts": dict(facts)},
-        )
+        # A folder with a config is a run. Exclusive: of two processes that start at once, one gets the folder.
+        write_new_json(folder / CONFIG, entries)
+        write_json(folder / "skipped.json", [vars(s) for s in data.skipped])
+    except FileExistsError:
+        raise UserError(f"--run-dir {folder} was taken by another run meanwhile; choose another") from None
     except OSError as error:
         raise UserError(f"--run-dir {folder} cannot be written ({error.strerror}); choose another") from None
     return folder
+
+
+def _fingerprint(data: Data) -> str:
+    """What the numbers of a run depend on in its recordings: which clips, of which length and labels, on which side."""
+    digest = hashlib.sha256()
+    for clips in (data.train, data.evaluation):
+        digest.update(repr((clips.names, clips.classes, tuple(clips.waves.shape))).encode())
+        digest.update(clips.lengths.numpy().tobytes() + clips.targets.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10) -> list[str]:
     """What to print of the recordings that were left out; the run's folder lists them all."""
     if not skipped:
         return []
-    lines = [f"{len(skipped)} recordings were left out (skipped.json lists them):"]
+    were = "recording was" if len(skipped) == 1 else "recordings were"
+    lines = [f"{len(skipped)} {were} left out (skipped.json lists them):"]
     lines += [f"  {s.file}: {s.reason}" for s in skipped[:most]]
     return lines + (["  ..."] if len(skipped) > most else [])
 
@@ -132,12 +158,13 @@ def open_run(folder: Path) -> Run:
     try:
         recorded = json.loads(path.read_text(encoding="utf-8"))
         config = from_json(recorded["config"])
-        return Run(folder, config, tuple(recorded["classes"]), int(recorded["clip_samples"]))
+        classes, clip_samples = recorded["classes"], recorded["clip_samples"]
+        if not isinstance(classes, list) or not isinstance(clip_samples, int) or clip_samples < 1:
+            raise ValueError("classes or clip_samples are of the wrong kind")
+        return Run(folder, config, tuple(classes), clip_samples, str(recorded["fingerprint"]))
     except FileNotFoundError:
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}; give the folder that train.py named") from None
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
 
 
@@ -204,16 +231,20 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         # weights_only: nothing in the file can run code.
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"step", "model", "optimiser", "scaler", "random"} - set(state)
     except Exception as error:  # torch.load raises whatever the bytes lead it into
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is damaged ({reason}); start the run anew in another --run-dir") from None
+    if missing:
+        raise UserError(f"{path} is no checkpoint of glat: it lacks {', '.join(sorted(missing))}; start the run anew")
+    return state
 
 
 def append_metrics(folder: Path, **values: Any) -> None:
     """Add one line to the run's metrics."""
     with (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+        file.write(to_json_text(values) + "\n")
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -223,8 +254,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for i, line in enumerate(lines):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            rows.append({"step": json.loads(line)["step"]} | json.loads(line))
+        except (ValueError, KeyError, TypeError):
             if i + 1 < len(lines):
                 raise UserError(f"{path} is damaged at line {i + 1}; restore the file") from None
     return rows

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .data import read_audio
+from .errors import UserError
 from .model import GlobalLocal, Scores
 
-BATCH = 8  # chunks at a time: a long recording needs no more memory than a short one
+BATCH = 8  # chunks at a time: of a long recording only the samples and the scores are held whole
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Tagged:
     file: str
     seconds: float
     tags: tuple[Tag, ...]  # the most likely first
-    crops: tuple[Crop, ...]  # in the order of time of the chunks, best class first
+    crops: tuple[Crop, ...]  # chunk after chunk, in each the best class first
+    crops_per_chunk: int
     wave: NDArray[np.float32]  # [S]
     sample_rate_hz: int
     frame_seconds: NDArray[np.float64]  # [T], where each frame starts
@@ -93,27 +95,25 @@ def tag_file(
     rate = model.global_.sample_rate_hz
     wave = read_audio(file, rate)
     chunks, lengths, offsets = _chunks(wave, clip_samples)
-    parts: list[Scores] = []
+    heard: list[_Chunk] = []
     for first in range(0, len(chunks), BATCH):
         rows = slice(first, first + BATCH)
-        parts.append(model(chunks[rows].to(device), lengths[rows].to(device)))
-    fused, global_, local_ = (
-        torch.cat([getattr(p, f"{name}_probs") for p in parts]).cpu() for name in ("fused", "global", "local")
-    )
-    crop_probs = torch.cat([p.crop_logits.float().sigmoid() for p in parts]).cpu()  # [chunks, N, L]
-    frame_probs = torch.cat([p.frame_logits.float().sigmoid() for p in parts]).cpu()  # [chunks, T, L]
-    crops = _crops(
-        parts, offsets, frame_probs, classes, clip_samples, model.crop_samples, min(len(wave), clip_samples), rate
-    )
+        heard.append(_Chunk.of(model(chunks[rows].to(device), lengths[rows].to(device))))
+    chunk_scores = _Chunk(*(torch.cat(column) for column in zip(*heard, strict=True)))
+    fused, global_, local_, crop_probs, frame_logits, *_ = chunk_scores
+    if not (fused.isfinite().all() and crop_probs.isfinite().all()):
+        raise UserError(f"{file}: the scores are not finite; the weights of this run are damaged")
+    frame_probs = frame_logits.sigmoid()
+    crops = _crops(chunk_scores, offsets, classes, clip_samples, model.crop_samples, min(len(wave), clip_samples), rate)
 
     tags = []
     best = fused.max(dim=0)
     for k in best.values.argsort(descending=True, stable=True)[:top].tolist():
         chunk = int(best.indices[k])
         n = int(crop_probs[chunk, :, k].argmax())
-        heard = float(crop_probs[chunk, n, k])
         in_chunk = [float(probs[chunk, k]) for probs in (fused, global_, local_)]
-        tags.append(Tag(classes[k], in_chunk[0], in_chunk[1], in_chunk[2], crops[chunk][n], heard))
+        in_crop = float(crop_probs[chunk, n, k])
+        tags.append(Tag(classes[k], in_chunk[0], in_chunk[1], in_chunk[2], crops[chunk][n], in_crop))
     flat = tuple(crop for chunk in crops for crop in chunk)
     named = {tag.label for tag in tags} | {crop.label for crop in flat}
     seconds, rows_of_frames = _frame_times(offsets, lengths, frame_probs.shape[1], clip_samples, rate)
@@ -122,6 +122,7 @@ def tag_file(
         seconds=len(wave) / rate,
         tags=tuple(tags),
         crops=flat,
+        crops_per_chunk=model.config.num_crops,
         wave=wave,
         sample_rate_hz=rate,
         frame_seconds=seconds,
@@ -148,34 +149,58 @@ def _chunks(wave: NDArray[np.float32], clip_samples: int) -> tuple[Tensor, Tenso
 
 
 def _crops(
-    parts: list[Scores],
+    scores: "_Chunk",
     offsets: list[int],
-    frame_probs: Tensor,
     classes: tuple[str, ...],
     clip_samples: int,
     crop_samples: int,
     valid_samples: int,
     rate: int,
 ) -> list[list[Crop]]:
-    """The crops of every chunk [B, T, L] in seconds of the recording."""
-    T = frame_probs.shape[1]
+    """The crops of every chunk in seconds of the recording."""
+    T = scores.frame_logits.shape[1]
     frame_samples = torch.arange(T) * clip_samples // T
-    heard = frame_samples < valid_samples
+    last_start = max(0, valid_samples - crop_samples)
+    start_of_frame = (frame_samples - crop_samples // 2).clamp(min=0).clamp(max=last_start)
     result = []
-    columns = [torch.cat([getattr(p.crops, name) for p in parts]).cpu() for name in ("classes", "starts", "peaks")]
+    columns = (scores.classes, scores.starts, scores.peaks)
     for chunk, (offset, labels, starts, peaks) in enumerate(zip(offsets, *columns, strict=True)):
         row = []
         for k, start, peak in zip(labels.tolist(), starts.tolist(), peaks.tolist(), strict=True):
-            # The operator returns the peak's height; its place is the frame of that height nearest the crop's middle.
-            fits = heard & ((frame_probs[chunk, :, k] - peak).abs() <= 1e-6)
-            distance = (frame_samples - (start + crop_samples // 2)).abs().masked_fill(~fits, clip_samples + 1)
-            peak_sample = int(frame_samples[distance.argmin()])
+            # The operator returns where a crop starts and how high its class peaks. The frame: of those whose crop
+            # would start there, the one of that height, and of equal (saturated) heights the largest logit.
+            logits = scores.frame_logits[chunk, :, k]
+            fits = (frame_samples < valid_samples) & (start_of_frame == start)
+            off_by = (logits.sigmoid() - peak).abs().masked_fill(~fits, torch.inf)
+            best = logits.masked_fill(off_by > off_by.min() + 1e-6, -torch.inf)
+            peak_sample = int(frame_samples[best.argmax()])
             end = min(start + crop_samples, valid_samples)
             row.append(
                 Crop(classes[k], (offset + start) / rate, (offset + end) / rate, peak, (offset + peak_sample) / rate)
             )
         result.append(row)
     return result
+
+
+class _Chunk(NamedTuple):
+    """What is kept of B chunks, on the CPU: all but the crops' audio, which is most of it."""
+
+    fused: Tensor  # [B, L] probabilities, and the next two
+    global_: Tensor
+    local_: Tensor
+    crop_probs: Tensor  # [B, N, L]
+    frame_logits: Tensor  # [B, T, L]
+    classes: Tensor  # [B, N], and the next two
+    starts: Tensor
+    peaks: Tensor
+
+    @staticmethod
+    def of(scores: Scores) -> "_Chunk":
+        """Take what is needed from the model's scores."""
+        streams = (scores.fused_probs, scores.global_probs, scores.local_probs)
+        frames = (scores.crop_logits.float().sigmoid(), scores.frame_logits.float())
+        crops = (scores.crops.classes, scores.crops.starts, scores.crops.peaks)
+        return _Chunk(*(tensor.cpu() for tensor in (*streams, *frames, *crops)))
 
 
 def _frame_times(

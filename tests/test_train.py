@@ -148,6 +148,34 @@ def test_tags_from_the_folder_alone(run_folder, recordings, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_odd_names_are_shown_as_they_are(run_folder, recordings, tmp_path):
+    folder, _ = run_folder
+    odd = tmp_path / "odd[" / "b]_[red]a$b_{$c.wav"  # closes a style that nobody opened, opens a formula
+    odd.parent.mkdir()
+    odd.write_bytes((recordings / "tone" / "0.wav").read_bytes())
+    done = glat("tag", odd, "--run", folder, "--plot", tmp_path / "odd.png")
+    assert done.returncode == 0, done.stderr
+    assert str(odd) in done.stdout
+    for name in ("plot", "plot.xyz", "."):
+        refused = glat("tag", odd, "--run", folder, "--plot", tmp_path / name)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert "--plot" in refused.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {odd.parent.name, "odd.png"}
+
+
+def test_the_peak_of_a_saturated_class_is_where_the_operator_saw_it():
+    from glat.kernels import select_crops
+    from glat.tagging import _Chunk, _crops
+
+    logits = torch.full((1, 10, 2), -5.0)
+    logits[0, 6, 0], logits[0, 7, 0] = 18.0, 20.0  # both are 1 in float32
+    crops = select_crops(torch.tensor([[1.0, 0.0]]), logits, torch.zeros(1, 1000), num_crops=1, crop_samples=800)
+    rest = (torch.zeros(1, 2),) * 3 + (torch.zeros(1, 1, 2),)
+    chunk = _Chunk(*rest, logits, crops.classes, crops.starts, crops.peaks)
+    (found,) = _crops(chunk, [0], ("a", "b"), 1000, 800, 1000, 100)[0]
+    assert found.peak_seconds == 7.0
+
+
 def test_tag_prints_csv_and_tables(run_folder, recordings):
     folder, _ = run_folder
     rows = list(
@@ -227,6 +255,8 @@ def read_losses(folder):
         ((*BUILT_IN, "--crop-seconds", "0.1"), "needs at least 0.15 s"),
         ((*BUILT_IN, "--batch-size", "13"), "--batch-size is 13, and there are 12 training clips"),
         ((*BUILT_IN, "--iterations", "0"), "--iterations is 0"),
+        ((*BUILT_IN, "--learning-rate", "nan"), "--learning-rate is nan"),
+        ((*BUILT_IN, "--run-dir", "{tmp}/columns.csv"), "columns.csv exists and holds no run"),
         ((*BUILT_IN, "--resume", "{tmp}/norun"), "there is no run folder"),
     ],
 )

@@ -99,11 +99,11 @@ class PannsBackbone(Backbone):
 
     def embedding(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         """ReLU(fc1) of features [..., C], with dropout in front."""
-        return F.relu(self.fc1(F.dropout(features, dropout, training=dropout > 0)))
+        return F.relu(self.fc1(F.dropout(features, dropout) if dropout > 0 else features))
 
     def frame_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         x = self.embedding(features, dropout)
-        return self.fc_audioset(F.dropout(x, dropout, training=dropout > 0))
+        return self.fc_audioset(F.dropout(x, dropout) if dropout > 0 else x)
 
     def clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         # Max plus mean, without a half; the classifier sees the embedding before PANNs' second dropout, as in PANNs.

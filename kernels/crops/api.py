@@ -74,7 +74,7 @@ def select_crops(
     Raises:
         ValueError: a wrong rank, shape, dtype, device or stride, N outside 1..L, W outside 1..S, an `out` that does not
             fit, overlaps an input or is asked for a gradient. Checks read shapes, never values.
-        RuntimeError: ``impl="fused"`` where no kernel can run.
+        RuntimeError: ``impl="fused"`` where no kernel can run; forward-mode differentiation, torch.func and torch.vmap.
 
     Example::
 
@@ -88,6 +88,7 @@ def select_crops(
     section 2.2. Deviation: the argmax is taken on logits (see `frame_logits`), and ties and NaN have a rule.
     """
     _check(rank_scores, frame_logits, wave, num_crops, crop_samples, suppress, lengths, out, impl)
+    _refuse_transforms(wave, rank_scores, frame_logits)
     arguments = (rank_scores.detach(), frame_logits.detach(), wave, lengths, num_crops, crop_samples, suppress)
     needs_grad = wave.requires_grad and torch.is_grad_enabled()
     if out is not None and (needs_grad or (out.requires_grad and torch.is_grad_enabled())):
@@ -101,6 +102,19 @@ def select_crops(
     if out is not None:
         return Crops(out, *torch.ops.glat.select_crops_into(*arguments, out))
     return Crops(*torch.ops.glat.select_crops(*arguments))
+
+
+def _refuse_transforms(*tensors: Tensor) -> None:
+    """Only reverse mode is there: without this, forward mode would give tangents of zero without a word."""
+    if torch.compiler.is_compiling():
+        return
+    for tensor in tensors:
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor) or torch._C._functorch.maybe_get_level(tensor) > 0:
+            raise RuntimeError("select_crops does not run inside torch.func transforms and torch.vmap; call it outside")
+    if torch.autograd.forward_ad._current_level >= 0:
+        wave = torch.autograd.forward_ad.unpack_dual(tensors[0])
+        if wave.tangent is not None:
+            raise RuntimeError("select_crops has no forward-mode gradient; use backward()")
 
 
 def _use_fused(impl: str, frame_logits: Tensor, num_crops: int) -> bool:
@@ -140,12 +154,15 @@ def _check(
 
     need(impl in ("auto", "fused", "reference"), "impl", "'auto', 'fused' or 'reference'", repr(impl))
     need(suppress in reference.SUPPRESS_MODES, "suppress", "'none', 'released' or 'crop'", repr(suppress))
+    for name, size in (("num_crops", num_crops), ("crop_samples", crop_samples)):
+        need(isinstance(size, int | torch.SymInt) and not isinstance(size, bool), name, "a whole number", repr(size))
     for name, tensor, rank, letters, dtypes in (
         ("wave", wave, 2, "[B, S]", WAVE_DTYPES),
         ("rank_scores", rank_scores, 2, "[B, L]", SCORE_DTYPES),
         ("frame_logits", frame_logits, 3, "[B, T, L]", SCORE_DTYPES),
     ):
         need(isinstance(tensor, Tensor), name, "a tensor {}", type(tensor).__name__, letters)
+        need(tensor.layout == torch.strided, name, "a strided tensor {}", tensor.layout, letters)
         need(tensor.ndim == rank, name, "{} axes {}, by shape", tuple(tensor.shape), rank, letters)
         need(tensor.dtype in dtypes, name, " or ".join(map(_short, dtypes)), _short(tensor.dtype))
         need(tensor.device == wave.device, name, "the device of wave, {}", tensor.device, wave.device)

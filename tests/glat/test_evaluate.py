@@ -40,7 +40,7 @@ def test_every_clip_is_scored_once_whatever_the_batch():
         np.testing.assert_allclose(whole.metrics[name].ap, parts.metrics[name].ap)
     assert whole.metrics["fused"].left_out == (2,)
     assert "never" in "".join(remarks(whole, data.classes))
-    assert table(whole, "").row_count == 3
+    assert table(whole).row_count == 3
 
 
 def test_the_mode_of_the_model_is_restored():

@@ -7,7 +7,7 @@ import torch
 
 from glat import run
 from glat.config import TrainConfig, from_json, paper, released, to_json
-from glat.data import Skipped
+from glat.data import Clips, Data, Skipped
 from glat.errors import UserError
 from glat.files import replaced
 from glat.model import build_model
@@ -21,11 +21,24 @@ def config(folder, **model):
     return from_json(values)
 
 
+def data(lengths=(60_000, 64_000)):
+    """Two clips of three classes, and one that was left out."""
+    clips = Clips(
+        waves=torch.zeros(2, 64_000, dtype=torch.int16),
+        lengths=torch.tensor(lengths),
+        targets=torch.eye(2, 3, dtype=torch.bool),
+        names=("1.wav", "2.wav"),
+        classes=("a", "b", "c"),
+        sample_rate_hz=32_000,
+    )
+    return Data(clips, clips, (Skipped("x.wav", "empty"),))
+
+
 @pytest.fixture
 def finished(tmp_path):
     """The folder of a run with weights."""
     asked = config(tmp_path / "run")
-    folder = run.record(asked, ("a", "b", "c"), 64_000, (Skipped("x.wav", "empty"),), {"torch": "0"})
+    folder = run.record(asked, data(), {"torch": "0"})
     torch.manual_seed(0)
     run.save_weights(folder, build_model(asked.model, 3))
     return folder
@@ -66,6 +79,10 @@ def damage(folder, kind):
     elif kind == "cut weights":
         data = (folder / "model.safetensors").read_bytes()
         (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    elif kind == "setting that is none":
+        recorded = json.loads((folder / "config.json").read_text())
+        recorded["config"]["model"]["rank_by"] = "foo"
+        (folder / "config.json").write_text(json.dumps(recorded))
     elif kind == "other width":
         recorded = json.loads((folder / "config.json").read_text())
         recorded["config"]["model"]["width"] = 0.2
@@ -79,6 +96,7 @@ def damage(folder, kind):
         ("no config", "is no run folder: it has no config.json"),
         ("cut config", "config.json is damaged"),
         ("config of another kind", "config.json is damaged"),
+        ("setting that is none", "--rank-by is 'foo'; choose one of clip, frame_max, frame_mean"),
         ("no weights", "has no model.safetensors"),
         ("cut weights", "model.safetensors is damaged"),
         ("other width", r"\d+ entries differ: global_.fc1.weight: .* instead of .*;.*;"),
@@ -98,8 +116,17 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(finished):
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(UserError, match="is not empty and holds no run"):
+    with pytest.raises(UserError, match="exists and holds no run"):
         run.resumed(config(tmp_path))
+    with pytest.raises(UserError, match="exists and holds no run"):
+        run.resumed(config(tmp_path / "thesis.tex"))
+
+
+def test_of_two_runs_that_start_at_once_one_gets_the_folder(tmp_path):
+    run.record(config(tmp_path / "run"), data(), {})
+    with pytest.raises(UserError, match="was taken by another run meanwhile"):
+        run.record(config(tmp_path / "run", width=0.2), data(), {})
+    assert run.open_run(tmp_path / "run").config.model.width == 0.1
 
 
 def resume(folder, **model):
@@ -110,7 +137,10 @@ def resume(folder, **model):
 
 
 def test_resuming_takes_the_recorded_config(finished):
+    (finished / "model.safetensors").unlink()
+    (finished / ".training-left.pt").write_bytes(b"cut short")
     resumed, state = resume(finished)
+    assert not (finished / ".training-left.pt").exists()
     assert resumed.model == run.open_run(finished).config.model
     assert state is None, "killed before its first checkpoint: it starts anew"
 
@@ -120,15 +150,42 @@ def test_resuming_with_another_flag_is_refused(finished):
         resume(finished, num_crops=3)
 
 
+def test_resuming_with_another_preset_is_refused(finished):
+    values = to_json(config(finished)) | {"preset": "released"}
+    values["run"]["resume"] = "auto"
+    with pytest.raises(UserError, match="--preset is released, and the run in .* has paper"):
+        run.resumed(from_json(values))
+
+
+def test_resuming_without_the_checkpoint_does_not_lose_the_weights(finished):
+    with pytest.raises(UserError, match="has weights and no training.pt"):
+        resume(finished)
+
+
+def test_resuming_with_other_recordings_is_refused(finished):
+    (finished / "model.safetensors").unlink()
+    resumed, _ = resume(finished)
+    assert run.record(resumed, data(), {}) == finished
+    with pytest.raises(UserError, match="the recordings are not those"):
+        run.record(resumed, data(lengths=(1, 64_000)), {})
+
+
 def test_resuming_what_is_not_there_starts_it(tmp_path):
     started, state = resume(tmp_path / "new")
     assert state is None
     assert started.run.run_dir == tmp_path / "new"
 
 
-def test_a_damaged_checkpoint_is_named(finished):
-    (finished / "training.pt").write_bytes(b"not a checkpoint")
+@pytest.mark.parametrize("content", [b"not a checkpoint", b""])
+def test_a_damaged_checkpoint_is_named(finished, content):
+    (finished / "training.pt").write_bytes(content)
     with pytest.raises(UserError, match="training.pt is damaged"):
+        resume(finished)
+
+
+def test_another_programs_checkpoint_is_named(finished):
+    torch.save({"step": 1}, finished / "training.pt")
+    with pytest.raises(UserError, match="is no checkpoint of glat: it lacks model, optimiser, random, scaler"):
         resume(finished)
 
 
@@ -169,3 +226,37 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 def test_a_default_config_names_its_own_folder():
     first, _ = run.resumed(TrainConfig())
     assert str(first.run.run_dir).startswith("runs/")
+
+
+def test_json_has_no_nan(tmp_path):
+    run.append_metrics(tmp_path, step=1, loss=float("nan"), rate=float("inf"))
+    assert json.loads((tmp_path / "metrics.jsonl").read_text(), parse_constant=pytest.fail) == {
+        "step": 1,
+        "loss": None,
+        "rate": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("optim", "learning_rate", float("nan")),
+        ("optim", "learning_rate", 0.0),
+        ("optim", "batch_size", 0),
+        ("optim", "seed", 10**14),
+        ("optim", "global_weight", -1.0),
+        ("model", "width", float("inf")),
+        ("model", "crop_seconds", float("nan")),
+        ("model", "dropout_scale", 10.0),
+        ("data", "clip_seconds", 1e12),
+        ("data", "train_clips", 10**12),
+        ("data", "mix", True),
+        ("run", "log_every", 0),
+        ("run", "eval_every", -1),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_named(part, name, value):
+    values = to_json(paper())
+    values[part][name] = value
+    with pytest.raises(UserError, match="--" + name.replace("_", "-")):
+        from_json(values)

@@ -209,3 +209,34 @@ def test_the_example_of_the_docstring_is_true() -> None:
     logits[0, 4, 1] = 3.0
     crops = select_crops(rank, logits, torch.arange(100.0)[None], num_crops=1, crop_samples=20)
     assert (crops.classes.item(), crops.starts.item(), crops.audio[0, 0, 0].item()) == (1, 30, 30.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_crops", 2.0), ("num_crops", True), ("crop_samples", "3")])
+def test_sizes_that_are_no_whole_numbers_are_named(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}: wanted a whole number, got {value!r}"):
+        select_crops(**{**good(), name: value})
+
+
+def test_a_sparse_tensor_is_named() -> None:
+    arguments = good()
+    arguments["rank_scores"] = arguments["rank_scores"].to_sparse()
+    with pytest.raises(ValueError, match="rank_scores: wanted a strided tensor"):
+        select_crops(**arguments)
+
+
+def test_what_has_no_gradient_rule_is_refused_and_not_answered_with_zeros() -> None:
+    arguments = good()
+    wave = arguments.pop("wave")
+
+    def audio(wave: torch.Tensor) -> torch.Tensor:
+        return select_crops(wave=wave, **arguments).audio
+
+    for transformed in (
+        lambda: torch.func.jvp(audio, (wave,), (torch.ones_like(wave),)),
+        lambda: torch.func.grad(lambda wave: audio(wave).sum())(wave),
+        lambda: torch.vmap(audio)(wave[None]),
+    ):
+        with pytest.raises(RuntimeError, match="torch.func transforms"):
+            transformed()
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="no forward-mode gradient"):
+        audio(torch.autograd.forward_ad.make_dual(wave, wave))
