@@ -81,7 +81,8 @@ def main(config: TrainConfig) -> Evaluation:
     scaler = torch.amp.GradScaler(device.type, enabled=precision.loss_scale)
     if optim.compile == "on" or (optim.compile == "auto" and device.type == "cuda"):
         # The default casts the backward pass as the forward pass was, which autograd outside compile does not do.
-        torch._functorch.config.backward_pass_autocast = "off"
+        if hasattr(torch._functorch.config, "backward_pass_autocast"):  # newer than torch 2.10
+            torch._functorch.config.backward_pass_autocast = "off"
         losses_of.compile(fullgraph=True)  # in place: state-dict names stay clean, raw_model stays uncompiled
 
     # The run's folder

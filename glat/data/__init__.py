@@ -119,7 +119,7 @@ def _recordings(
     if not len(waves):
         first = skipped[-len(reasons)]
         raise UserError(
-            f"--data {data}: none of {len(recordings)} recordings can be read (first: {first.file} {first.reason}); "
+            f"--data {data}: none of {len(recordings)} recordings can be read (one of them: {first.file}: {first.reason}); "
             "check the files"
         )
     kept = [i for i in range(len(recordings)) if i not in reasons]
