@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from glat.config import ModelConfig, TrainConfig, paper
+from glat.config import ModelConfig, OptimConfig, TrainConfig, paper
 from glat.data.order import batch_indices
 from glat.errors import UserError
 from glat.machine import choose_model, choose_steps
@@ -13,6 +13,10 @@ from glat.model import build_model
 from glat.step import Batch, TrainingStep, learning_rate_factor, time_a_step
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def paper_with(**optim):
+    return TrainConfig(optim=OptimConfig(**optim))
 
 
 @pytest.mark.parametrize(("num_clips", "batch_size"), [(10, 5), (10, 3), (7, 7), (5, 4), (3, 8)])
@@ -58,8 +62,10 @@ def test_timing_a_step_leaves_no_trace():
 
 def test_a_cpu_run_fills_its_time_and_a_gpu_run_its_epochs():
     slow = choose_steps(TrainConfig(), CPU, 800, lambda size: 0.1 * size)
-    assert (slow.optim.batch_size, slow.optim.iterations) == (16, 150)
-    assert slow.run.eval_every == 50
+    assert (slow.optim.batch_size, slow.optim.iterations) == (16, 137)  # 220 s at 1.6 s a step
+    assert slow.optim.max_minutes == 5.0
+    assert slow.run.eval_every == 46
+    assert choose_steps(paper_with(iterations=7), CPU, 800, lambda _: 1.0).optim.max_minutes is None
     gpu = choose_steps(TrainConfig(), GPU, 2_000_000, lambda _: pytest.fail("a GPU is not timed"))
     assert (gpu.optim.batch_size, gpu.optim.iterations) == (32, 800_000)
     assert choose_steps(TrainConfig(), CPU, 4, lambda _: 1e9).optim.iterations == 10
@@ -75,6 +81,5 @@ def test_what_was_asked_for_is_kept():
 
 
 def test_a_batch_of_more_clips_than_there_are_is_named():
-    asked = TrainConfig(optim=paper().optim.__class__(batch_size=9))
     with pytest.raises(UserError, match="--batch-size is 9, and there are 8 training clips"):
-        choose_steps(asked, CPU, 8, lambda _: 1.0)
+        choose_steps(paper_with(batch_size=9), CPU, 8, lambda _: 1.0)
