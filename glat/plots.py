@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from .files import replaced
@@ -54,7 +56,8 @@ def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
     panels = figure.subplots(2 * len(tagged), 1, squeeze=False, height_ratios=[3, 2] * len(tagged))[:, 0]
     for i, item in enumerate(tagged):
         shown = list(dict.fromkeys([*(tag.label for tag in item.tags), *(crop.label for crop in item.crops)]))
-        colours = {label: COLOURS[k % len(COLOURS)] for k, label in enumerate(shown)}
+        palette = COLOURS if len(shown) <= len(COLOURS) else tuple(to_hex(colormaps["tab20"](k)) for k in range(20))
+        colours = {label: palette[k % len(palette)] for k, label in enumerate(shown)}
         _draw_spectrogram(panels[2 * i], item, colours)
         _draw_frames(panels[2 * i + 1], item, colours)
     save(figure, path)
@@ -113,4 +116,4 @@ def _draw_frames(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
     highest = max([0.1, *(float(np.max(p)) for p in item.frame_probs.values() if len(p))])
     axes.set_ylim(0, min(1.0, 1.1 * highest) if highest < 0.9 else 1.02)
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.02), fontsize=7, frameon=False)

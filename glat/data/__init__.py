@@ -119,8 +119,8 @@ def _recordings(
     if not len(waves):
         first = skipped[-len(reasons)]
         raise UserError(
-            f"--data {data}: none of {len(recordings)} recordings can be read (one of them: {first.file}: {first.reason}); "
-            "check the files"
+            f"--data {data}: none of {len(recordings)} recordings can be read "
+            f"(one of them: {first.file}: {first.reason}); check the files"
         )
     kept = [i for i in range(len(recordings)) if i not in reasons]
     kept_recordings = [recordings[i] for i in kept]
