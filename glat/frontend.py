@@ -30,6 +30,11 @@ def mel_filters(sample_rate_hz: int, fft_samples: int, mel_bins: int, f_min_hz: 
     return torch.from_numpy(triangles.astype(np.float32))
 
 
+def to_float(wave: Tensor) -> Tensor:
+    """int16 samples as float32 with full scale ±1, as `select_crops` converts its crops; others unchanged."""
+    return wave.float() * (1.0 / 32767.0) if wave.dtype == torch.int16 else wave
+
+
 class LogMel(nn.Module):
     """Log-mel spectrogram in dB, ``10 log10(max(mel(|STFT|^2), 1e-10))``; by default PANNs' own.
 

@@ -104,7 +104,7 @@ def choose_steps(
     if optim.iterations is None and optim.max_minutes is None and not on_gpu:
         optim = replace(optim, max_minutes=CPU_MAX_MINUTES)
     batch_size = optim.batch_size or min(32 if on_gpu else 16, num_clips)
-    if not 1 <= batch_size <= num_clips:
+    if batch_size > num_clips:  # `config.check` has seen that it is at least 1
         raise UserError(
             f"--batch-size is {batch_size}, and there are {num_clips} training clips; choose 1 to {num_clips}"
         )
@@ -113,8 +113,6 @@ def choose_steps(
         iterations = min(800_000, max(2_000, 40 * num_clips // batch_size))
     elif iterations is None:
         iterations = max(10, min(2_000, int(CPU_BUDGET_SECONDS / time_a_step(batch_size))))
-    if iterations < 1:
-        raise UserError(f"--iterations is {iterations}; choose at least 1")
     eval_every = run.eval_every or (2_000 if on_gpu else -(-iterations // 3))
     save_every = run.save_every or (2_000 if on_gpu else min(50, -(-iterations // 3)))
     return replace(

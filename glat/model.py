@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from .backbones import Backbone, build
 from .config import ModelConfig
 from .errors import UserError
+from .frontend import to_float
 from .kernels import Crops, select_crops
 from .pooling import max_mean
 
@@ -142,11 +143,6 @@ class GlobalLocal(nn.Module):
                 lengths=lengths,
             )
         return crops, frame_logits
-
-
-def to_float(wave: Tensor) -> Tensor:
-    """int16 samples as float32 with full scale ±1, as `select_crops` converts its crops; others unchanged."""
-    return wave.float() * (1.0 / 32767.0) if wave.dtype == torch.int16 else wave
 
 
 def _rank_by_frames(frame_logits: Tensor, wave_samples: int, lengths: Tensor | None, rank_by: str) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
-from ..frontend import LogMel, Standardise
+from ..frontend import LogMel, Standardise, to_float
 from ..pooling import POOLINGS, pool_logits
 from .base import Backbone
 from .gru import BiGRU
@@ -89,10 +89,9 @@ class TALNet(Backbone):
     def estimate_normalizer(self, waves: Tensor) -> None:
         """Mean and deviation of every mel bin over training clips [M, S]: all, or 2 000 to 4 000 at even distances."""
         chosen = waves[:: max(1, len(waves) // ESTIMATED_FROM_CLIPS)]
-        scale = 1 / 32767 if waves.dtype == torch.int16 else 1.0
         device = self.standardise.mean.device
         with torch.no_grad():
-            self.standardise.estimate(self.log_mel(part.to(device).float() * scale) for part in chosen.split(16))
+            self.standardise.estimate(self.log_mel(to_float(part.to(device))) for part in chosen.split(16))
 
     def frame_features(self, wave: Tensor) -> Tensor:
         self.check_length(wave)
