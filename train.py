@@ -17,6 +17,7 @@ from glat import data, run
 from glat.backbones import backbone_class
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
+from glat.data import Batch
 from glat.data.order import batch_indices
 from glat.errors import UserError
 from glat.evaluate import Evaluation, evaluate, remarks, table
@@ -25,7 +26,7 @@ from glat.machine import choose_model, choose_steps, device_name, opening_lines,
 from glat.model import build_model
 from glat.plots import plot_curves
 from glat.progress import Progress
-from glat.step import Batch, TrainingStep, learning_rate_factor, time_a_step
+from glat.step import TrainingStep, learning_rate_factor, time_a_step
 
 EVERY = ("log_every", "eval_every", "save_every")
 console = Console(highlight=False, markup=False, soft_wrap=True)

@@ -3,23 +3,16 @@
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .config import OptimConfig
+from .data import Batch
 from .losses import Losses, two_stream_loss
 from .machine import timed
 from .model import GlobalLocal
-
-
-class Batch(NamedTuple):
-    """B clips as they come from the loader."""
-
-    wave: Tensor  # [B, S] int16 or float32
-    lengths: Tensor  # [B] int64, valid samples
-    targets: Tensor  # [B, L] float32
 
 
 class TrainingStep(nn.Module):

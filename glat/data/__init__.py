@@ -8,11 +8,11 @@ import torch
 from ..errors import UserError
 from . import soundscapes
 from .audio import UnreadableAudio, read_audio, read_clips
-from .clips import Clips, Data, Event, Skipped
+from .clips import Batch, Clips, Data, Event, Skipped
 from .manifest import Recording, check_sides, read_manifest, split
 from .soundscapes import Mixer
 
-__all__ = ["Clips", "Data", "Event", "Mixer", "Skipped", "UnreadableAudio", "load", "read_audio"]
+__all__ = ["Batch", "Clips", "Data", "Event", "Mixer", "Skipped", "UnreadableAudio", "load", "read_audio"]
 
 # Whole recordings are longer than most events, and a clip that one event fills says nothing about when.
 RECORDED_EVENTS = Mixer(event_seconds=(0.3, 3.0), level_db=(-5.0, 15.0))

@@ -4,11 +4,19 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
 Result = TypeVar("Result")
+
+
+class Batch(NamedTuple):
+    """B clips as a training step takes them."""
+
+    wave: Tensor  # [B, S] int16 or float32
+    lengths: Tensor  # [B] int64, valid samples
+    targets: Tensor  # [B, L] float32
 
 
 @dataclass(frozen=True)

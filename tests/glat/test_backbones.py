@@ -11,9 +11,10 @@ import torch
 
 from glat.backbones import BACKBONES, build
 from glat.config import ModelConfig, OptimConfig
+from glat.data import Batch
 from glat.errors import UserError
 from glat.model import build_model
-from glat.step import Batch, TrainingStep
+from glat.step import TrainingStep
 
 PANNS = {
     "cnn10": ("Cnn10", 5_219_279, 512),

@@ -8,9 +8,10 @@ import torch
 
 from glat.backbones import build
 from glat.config import ModelConfig, released
+from glat.data import Batch
 from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
-from glat.step import Batch, TrainingStep
+from glat.step import TrainingStep
 
 SMALL = ModelConfig(backbone="cnn10", width=0.1, num_crops=3, crop_seconds=1.0)
 

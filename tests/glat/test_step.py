@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from glat.config import ModelConfig, OptimConfig, TrainConfig, paper
+from glat.data import Batch
 from glat.data.order import batch_indices
 from glat.errors import UserError
 from glat.machine import choose_model, choose_steps
 from glat.model import build_model
-from glat.step import Batch, TrainingStep, learning_rate_factor, time_a_step
+from glat.step import TrainingStep, learning_rate_factor, time_a_step
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

@@ -1,0 +1,107 @@
+"""`glat tag`: what sounds in recordings, and which seconds say so."""
+
+import csv
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import machine, run
+from ..errors import UserError
+from ..files import to_json_text
+from ..plots import plot_tagged
+from ..tagging import Tagged, tag_file
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+
+
+@dataclass(frozen=True)
+class Tag:
+    """Say what sounds in recordings, and which seconds decided it."""
+
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Recordings of any length that soundfile reads."""
+    run: Path
+    """The folder of a training run."""
+    top: int = 3
+    """How many tags to print, most likely first."""
+    json: bool = False
+    """Print JSON."""
+    csv: bool = False
+    """Print CSV, a line a tag."""
+    plot: Path | None = None
+    """Draw the log-mel spectrograms with the crops, and the frame scores, into this PNG."""
+
+    def __call__(self) -> int:
+        """Returns 2 when a recording could not be read, after the others are done."""
+        return _tag(self)
+
+
+def _tag(command: Tag) -> int:
+    if not command.files:
+        raise UserError("no recordings; give at least one file")
+    if command.json and command.csv:
+        raise UserError("--json and --csv exclude each other; give one")
+    if command.top < 1:
+        raise UserError(f"--top is {command.top}; give at least 1")
+    if command.plot is not None and not command.plot.parent.is_dir():
+        raise UserError(f"--plot: there is no folder {command.plot.parent}")
+    if command.plot is not None and (command.plot.suffix not in PICTURES or command.plot.is_dir()):
+        raise UserError(f"--plot {command.plot}: give a file that ends in one of {', '.join(PICTURES)}")
+    opened = run.open_run(command.run)
+    device = machine.pick_device()
+    model = run.load_model(opened).to(device)
+    tagged, failed = [], []
+    for file in command.files:
+        try:
+            tagged.append(tag_file(file, model, opened.classes, opened.clip_samples, command.top, device))
+        except UserError as error:
+            failed.append({"file": str(file), "error": str(error)})
+            print(f"error: {error}", file=sys.stderr)
+    if command.json:
+        print(to_json_text([item.to_json() for item in tagged] + failed, indent=2))
+    elif command.csv:
+        _print_csv(tagged)
+    else:
+        _print_tables(tagged)
+    if command.plot is not None and tagged:
+        try:
+            plot_tagged(tagged, command.plot)
+        except OSError as error:
+            raise UserError(f"--plot {command.plot} cannot be written ({error.strerror}); choose another") from None
+    return 2 if failed else 0
+
+
+def _print_csv(tagged: list[Tagged]) -> None:
+    writer = csv.writer(sys.stdout)
+    crop = ("crop_class", "crop_start_seconds", "crop_end_seconds", "crop_peak", "crop_probability")
+    writer.writerow(("file", "class", "probability", "global", "local", *crop))
+    for item in tagged:
+        for t in item.tags:
+            c = t.decided_by
+            scores = (f"{x:.6f}" for x in (t.probability, t.global_, t.local_))
+            times = (c.label, f"{c.start_seconds:.4f}", f"{c.end_seconds:.4f}", f"{c.peak:.6f}")
+            writer.writerow((item.file, t.label, *scores, *times, f"{t.crop_probability:.6f}"))
+
+
+def _print_tables(tagged: list[Tagged]) -> None:
+    console = Console(highlight=False, markup=False)
+    for item in tagged:
+        console.print(f"{item.file}  ({item.seconds:.1f} s)", soft_wrap=True)
+        table = Table()
+        for name in ("tag", "probability", "global", "local", "decided by"):
+            table.add_column(name, justify="left" if name in ("tag", "decided by") else "right")
+        for t in item.tags:
+            scores = (f"{x:.3f}" for x in (t.probability, t.global_, t.local_))
+            where = f"{t.decided_by.start_seconds:.2f}-{t.decided_by.end_seconds:.2f} s ({t.crop_probability:.3f})"
+            table.add_row(Text(t.label), *scores, where)
+        console.print(table)
+        crops = Table("crop of", "seconds", "peak", "peak at")
+        for c in item.crops:
+            times = f"{c.start_seconds:.2f}-{c.end_seconds:.2f}"
+            crops.add_row(Text(c.label), times, f"{c.peak:.3f}", f"{c.peak_seconds:.2f} s")
+        console.print(crops)
