@@ -61,7 +61,7 @@ def main(config: TrainConfig) -> Evaluation:
 
     def load_batch(step: int, batch_size: int) -> Batch:
         rows = batch_indices(step, batch_size, len(train), seed)
-        batch = Batch(train.waves[rows], train.lengths[rows], train.targets[rows].float())
+        batch = Batch(train.waves[rows], train.lengths[rows], train.targets.dense(rows).float())
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
     # The model: two streams and the loss are one module, so that they compile as one

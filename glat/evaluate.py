@@ -87,7 +87,7 @@ def evaluate(
         classes.append(scores.crops.classes.cpu())
         starts.append(scores.crops.starts.cpu())
     model.train(was_training)
-    targets = clips.targets.numpy()
+    targets = clips.targets.dense().numpy()
     metrics = {name: evaluate_scores(targets, torch.cat(parts).numpy()) for name, parts in probs.items()}
     hits = crop_hits(clips, torch.cat(classes).numpy(), torch.cat(starts).numpy(), model.crop_samples)
     return Evaluation(metrics, hits, len(clips))

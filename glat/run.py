@@ -132,7 +132,7 @@ def _fingerprint(data: Data) -> str:
     digest = hashlib.sha256()
     for clips in (data.train, data.evaluation):
         digest.update(repr((clips.names, clips.classes, tuple(clips.waves.shape))).encode())
-        digest.update(clips.lengths.numpy().tobytes() + clips.targets.numpy().tobytes())
+        digest.update(clips.lengths.numpy().tobytes() + clips.targets.packed.tobytes())
     return digest.hexdigest()
 
 

@@ -8,11 +8,24 @@ import torch
 from ..errors import UserError
 from . import soundscapes
 from .audio import UnreadableAudio, read_audio, read_clips
-from .clips import Batch, Clips, Data, Event, Skipped
-from .manifest import Recording, check_sides, read_manifest, split
+from .clips import Batch, Clips, ClipSource, Data, Event, Skipped
+from .manifest import check_sides, read_manifest, split
 from .soundscapes import Mixer
+from .targets import Targets
 
-__all__ = ["Batch", "Clips", "Data", "Event", "Mixer", "Skipped", "UnreadableAudio", "load", "read_audio"]
+__all__ = [
+    "Batch",
+    "ClipSource",
+    "Clips",
+    "Data",
+    "Event",
+    "Mixer",
+    "Skipped",
+    "Targets",
+    "UnreadableAudio",
+    "load",
+    "read_audio",
+]
 
 # Whole recordings are longer than most events, and a clip that one event fills says nothing about when.
 RECORDED_EVENTS = Mixer(event_seconds=(0.3, 3.0), level_db=(-5.0, 15.0))
@@ -132,7 +145,9 @@ def _recordings(
         return Clips(
             waves=torch.from_numpy(waves[rows]),
             lengths=torch.from_numpy(lengths[rows]),
-            targets=_targets(kept_recordings[rows], index),
+            targets=Targets.from_labels(
+                ([index[label] for label in recording.labels] for recording in kept_recordings[rows]), len(index)
+            ),
             names=tuple(recording.name for recording in kept_recordings[rows]),
             classes=manifest.classes,
             sample_rate_hz=sample_rate_hz,
@@ -140,10 +155,3 @@ def _recordings(
 
     first_eval = kept_eval.count(False)
     return Data(side(slice(None, first_eval)), side(slice(first_eval, None)), skipped)
-
-
-def _targets(recordings: list[Recording], index: dict[str, int]) -> torch.Tensor:
-    targets = torch.zeros(len(recordings), len(index), dtype=torch.bool)
-    for row, recording in enumerate(recordings):
-        targets[row, [index[label] for label in recording.labels]] = True
-    return targets

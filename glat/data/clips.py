@@ -1,12 +1,16 @@
-"""What a data set is: clips of equal length in memory, with weak labels."""
+"""What a data set is: clips of equal length with weak labels."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
+
+from .targets import Targets
 
 Result = TypeVar("Result")
 
@@ -36,20 +40,62 @@ class Skipped:
     reason: str
 
 
+class ClipSource(Protocol):
+    """M clips of at most S samples that can be had by row, with the labels of L classes: what sources have in common.
+
+    Clips in memory, packs, and encoded files are sources; a loader makes batches of any of them.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def targets(self) -> Targets: ...
+    @property
+    def sample_rate_hz(self) -> int: ...
+    @property
+    def clip_samples(self) -> int:
+        """S, what every clip is padded or cut to."""
+        ...
+
+    @property
+    def events(self) -> tuple[tuple[Event, ...], ...] | None:
+        """Per clip, where times are known."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, row: int) -> NDArray[np.int16]:
+        """The valid samples of a clip, at least 1 and at most S, at the source's rate.
+
+        Raises:
+            UnreadableAudio: the recording has gone bad since the source was opened.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Clips:
-    """M clips of S samples with the labels of L classes."""
+    """A source in memory."""
 
     waves: Tensor  # [M, S] int16, ±32767 is full scale, zero-padded at the end
     lengths: Tensor  # [M] int64, valid samples
-    targets: Tensor  # [M, L] bool
+    targets: Targets  # of L classes
     names: tuple[str, ...]  # of the file, or "soundscape-train-000012"
     classes: tuple[str, ...]
     sample_rate_hz: int
     events: tuple[tuple[Event, ...], ...] | None = None  # per clip, where times are known
 
+    @property
+    def clip_samples(self) -> int:
+        return self.waves.shape[1]
+
     def __len__(self) -> int:
         return len(self.names)
+
+    def read(self, row: int) -> NDArray[np.int16]:
+        return self.waves[row, : self.lengths[row]].numpy()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ..errors import UserError
 from . import events as synthesised_events
 from .clips import Clips, Event, in_parallel
 from .exact import Draw, Floats, fade, gain, rms, smooth
+from .targets import Targets
 
 FULL_SCALE = 32_767
 SPLITS = ("train", "eval")
@@ -77,12 +78,13 @@ def synthesised(split: str, seed: int, sample_rate_hz: int) -> Pool:
 
 def recorded(clips: Clips) -> Pool:
     """The recordings in `clips`, without the digital silence at their ends."""
-    rows = [column.nonzero()[:, 0].tolist() for column in clips.targets.T]
+    rows = [clips.targets.clips_of(label).tolist() for label in range(clips.targets.num_classes)]
+    present = clips.targets.dense()
 
     def take(label: int, index: int) -> tuple[NDArray[np.int16], tuple[int, ...]]:
         row = rows[label][index]
         wave = clips.waves[row, : int(clips.lengths[row])].numpy()
-        return _trim(wave), tuple(clips.targets[row].nonzero()[:, 0].tolist())
+        return _trim(wave), tuple(present[row].nonzero()[:, 0].tolist())
 
     return Pool(clips.classes, tuple(map(len, rows)), take)
 
@@ -123,13 +125,10 @@ def mix(
         return events
 
     events = tuple(in_parallel(fill, count, workers))
-    targets = torch.zeros(count, len(pool.classes), dtype=torch.bool)
-    for row, present in enumerate(events):
-        targets[row, [event.label for event in present]] = True
     return Clips(
         waves=waves,
         lengths=torch.full((count,), S),
-        targets=targets,
+        targets=Targets.from_labels(([event.label for event in present] for present in events), len(pool.classes)),
         names=tuple(f"soundscape-{split}-{index:06d}" for index in range(count)),
         classes=pool.classes,
         sample_rate_hz=sample_rate_hz,

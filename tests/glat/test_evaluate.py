@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glat.config import ModelConfig
-from glat.data import Clips, Event
+from glat.data import Clips, Event, Targets
 from glat.evaluate import crop_hits, evaluate, remarks, table
 from glat.model import build_model
 
@@ -19,7 +19,7 @@ def clips(events=None, count=5):
     return Clips(
         waves=(3000 * torch.randn(count, 20_000, generator=generator)).to(torch.int16),
         lengths=torch.full((count,), 20_000),
-        targets=targets,
+        targets=Targets.from_dense(np.asarray(targets, bool)),
         names=tuple(map(str, range(count))),
         classes=("a", "b", "never"),
         sample_rate_hz=1_000,

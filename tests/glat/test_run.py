@@ -7,7 +7,7 @@ import torch
 
 from glat import run
 from glat.config import TrainConfig, from_json, paper, released, to_json
-from glat.data import Clips, Data, Skipped
+from glat.data import Clips, Data, Skipped, Targets
 from glat.errors import UserError
 from glat.files import replaced
 from glat.model import build_model
@@ -26,7 +26,7 @@ def data(lengths=(60_000, 64_000)):
     clips = Clips(
         waves=torch.zeros(2, 64_000, dtype=torch.int16),
         lengths=torch.tensor(lengths),
-        targets=torch.eye(2, 3, dtype=torch.bool),
+        targets=Targets.from_labels([[0], [1]], 3),
         names=("1.wav", "2.wav"),
         classes=("a", "b", "c"),
         sample_rate_hz=32_000,

@@ -47,7 +47,7 @@ def same(a, b):
         (a.names, a.classes, a.events, a.sample_rate_hz) == (b.names, b.classes, b.events, b.sample_rate_hz)
         and torch.equal(a.waves, b.waves)
         and torch.equal(a.lengths, b.lengths)
-        and torch.equal(a.targets, b.targets)
+        and torch.equal(a.targets.dense(), b.targets.dense())
     )
 
 
@@ -56,17 +56,21 @@ def test_a_folder_gives_clips_of_both_sides(folder):
     assert (len(data.train), len(data.evaluation), data.skipped) == (8, 2, ())
     for clips in (data.train, data.evaluation):
         assert clips.classes == ("cat", "dog")
-        assert (clips.waves.dtype, clips.lengths.dtype, clips.targets.dtype) == (torch.int16, torch.int64, torch.bool)
+        assert (clips.waves.dtype, clips.lengths.dtype, clips.targets.dense().dtype) == (
+            torch.int16,
+            torch.int64,
+            torch.bool,
+        )
         assert clips.waves.shape == (len(clips), RATE // 2)
         assert clips.waves.is_contiguous()
         assert clips.lengths.tolist() == [RATE // 2] * len(clips)
         assert clips.sample_rate_hz == RATE
         assert clips.events is None
-        for name, wave, target in zip(clips.names, clips.waves, clips.targets, strict=True):
+        for name, wave, target in zip(clips.names, clips.waves, clips.targets.dense(), strict=True):
             samples, _ = soundfile.read(folder / name, dtype="float32")
             np.testing.assert_array_equal(wave.numpy(), to_int16(samples))
             assert target.tolist() == [name.startswith("cat"), name.startswith("dog")]
-    assert data.evaluation.targets.sum(0).tolist() == [1, 1]
+    assert data.evaluation.targets.dense().sum(0).tolist() == [1, 1]
     assert not set(data.train.names) & set(data.evaluation.names)
 
 
@@ -74,7 +78,7 @@ def test_a_csv_gives_folds_and_several_labels(table):
     data = read(table, eval_folds=("3", "4"))
     assert data.evaluation.names == ("cat/3.wav", "cat/4.wav", "dog/3.wav", "dog/4.wav")
     assert data.train.names == ("cat/0.wav", "cat/1.wav", "cat/2.wav", "dog/0.wav", "dog/1.wav", "dog/2.wav")
-    assert data.train.targets.tolist() == [[True, False]] * 3 + [[True, True]] + [[False, True]] * 2
+    assert data.train.targets.dense().tolist() == [[True, False]] * 3 + [[True, True]] + [[False, True]] * 2
 
 
 def test_loading_is_repeatable_whatever_the_workers(folder):
@@ -160,7 +164,7 @@ def test_mixing_takes_both_sides_from_recordings_of_their_own(table):
     for side, clips in (("train", data.train), ("eval", data.evaluation)):
         heard[side] = set()
         assert clips.waves.shape[1] == 2 * RATE
-        for wave, events, target in zip(clips.waves.double(), clips.events, clips.targets, strict=True):
+        for wave, events, target in zip(clips.waves.double(), clips.events, clips.targets.dense(), strict=True):
             assert set(target.nonzero()[:, 0].tolist()) == {event.label for event in events}
             for event in events:
                 assert 0 <= event.onset_seconds < event.offset_seconds <= 2
@@ -200,8 +204,8 @@ def test_esc10_loads_whole(esc10):
     data = load(esc10, sample_rate_hz=32_000, clip_seconds=5.0, eval_folds=("4",))
     assert (len(data.train), len(data.evaluation), data.skipped) == (240, 80, ())
     assert len(data.train.classes) == 10
-    assert data.train.targets.sum(0).tolist() == [24] * 10
-    assert data.evaluation.targets.sum(0).tolist() == [8] * 10
+    assert data.train.targets.dense().sum(0).tolist() == [24] * 10
+    assert data.evaluation.targets.dense().sum(0).tolist() == [8] * 10
     assert data.train.waves.shape == (240, 160_000)
     assert all("/4-" in name for name in data.evaluation.names)
 

@@ -1,0 +1,53 @@
+"""Weak labels, a bit each: 130 MB for two million clips of 527 classes, where float32 takes 4 GB."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Which of L classes sound in each of M clips."""
+
+    packed: NDArray[np.uint8]  # [M, ceil(L / 8)], the first class in the highest bit
+    num_classes: int
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[Sequence[int]], num_classes: int) -> "Targets":
+        """Of the class indices of each clip."""
+        rows = [np.asarray(row, np.int64) for row in labels]
+        packed = np.zeros((len(rows), -(-num_classes // 8)), np.uint8)
+        clip = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        label = np.concatenate(rows) if rows else np.zeros(0, np.int64)
+        assert ((label >= 0) & (label < num_classes)).all()
+        np.bitwise_or.at(packed, (clip, label // 8), np.uint8(128) >> (label % 8).astype(np.uint8))
+        return cls(packed, num_classes)
+
+    @classmethod
+    def from_dense(cls, dense: NDArray[np.bool_]) -> "Targets":
+        """Of a table [M, L]."""
+        return cls(np.packbits(dense, axis=1), dense.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def dense(self, rows: slice | NDArray[np.int64] | Tensor = slice(None)) -> Tensor:
+        """[B, L] bool of some rows, of all without `rows`."""
+        chosen = self.packed[np.asarray(rows) if isinstance(rows, Tensor) else rows]
+        return torch.from_numpy(np.unpackbits(chosen, axis=1, count=self.num_classes).view(np.bool_))
+
+    def counts(self) -> NDArray[np.int64]:
+        """[L], clips of each class."""
+        total = np.zeros(self.num_classes, np.int64)
+        for first in range(0, len(self.packed), 65_536):  # 35 MB at a time for AudioSet
+            block = self.packed[first : first + 65_536]
+            total += np.unpackbits(block, axis=1, count=self.num_classes).sum(axis=0, dtype=np.int64)
+        return total
+
+    def clips_of(self, label: int) -> NDArray[np.int64]:
+        """Rows of the clips of a class, ascending."""
+        return np.flatnonzero(self.packed[:, label // 8] & (128 >> label % 8))
