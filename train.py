@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 from glat import data, run
-from glat.backbones import backbone_class
+from glat.backbones import sample_rate_hz_of
+from glat.checkpoint import initialise, read_pretrained, settled
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
 from glat.data import Batch
@@ -47,6 +49,9 @@ def main(config: TrainConfig) -> Evaluation:
     # The machine
     device = pick_device()
     precision = pick_precision(config.optim.amp, device)
+    pretrained = read_pretrained(config.model.init_from) if config.model.init_from and state is None else None
+    if pretrained is not None:
+        config = replace(config, model=settled(config.model, pretrained))
     config = choose_model(config, device)
     torch.backends.cudnn.benchmark = True  # shapes never change inside the loop
 
@@ -54,7 +59,7 @@ def main(config: TrainConfig) -> Evaluation:
         return torch.autocast(device.type, precision.dtype, enabled=precision.dtype is not None)
 
     # The data
-    sample_rate_hz = backbone_class(config.model.backbone).sample_rate_hz
+    sample_rate_hz = sample_rate_hz_of(config.model.backbone)
     sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed)
     train, classes = sets.train, sets.train.classes
     clip_samples = train.waves.shape[1]
@@ -70,6 +75,9 @@ def main(config: TrainConfig) -> Evaluation:
     raw_model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     if state is None:
         raw_model.estimate_normalizer(train.waves)
+    if pretrained is not None:
+        for line in initialise(raw_model, pretrained, config.model, classes):
+            console.print(line)
     losses_of = TrainingStep(raw_model, config.optim).train()
     config = choose_steps(
         config, device, len(train), lambda size: time_a_step(losses_of, load_batch(0, size), autocast)

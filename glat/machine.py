@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .config import TrainConfig
+from .config import ModelConfig, TrainConfig
 from .data import Data
 from .errors import UserError
 from .kernels import implementations
@@ -68,7 +68,7 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
 
     On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, 1e-3. A CPU sees a few hundred steps, in
     which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment nor
-    dropout, and 3e-3.
+    dropout, and 3e-3. Weights that were trained before are fine-tuned at 2e-4, as in the released program.
     """
     on_gpu = device.type == "cuda"
     values: dict[str, Any] = {
@@ -79,7 +79,8 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
     open_values = {name: value for name, value in values.items() if getattr(config.model, name) is None}
     optim = config.optim
     if optim.learning_rate is None:
-        optim = replace(optim, learning_rate=1e-3 if on_gpu else 3e-3)
+        from_scratch = 1e-3 if on_gpu else 3e-3
+        optim = replace(optim, learning_rate=from_scratch if config.model.init_from is None else 2e-4)
     return replace(config, model=replace(config.model, **open_values), optim=optim)
 
 
@@ -129,7 +130,7 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
     seconds = train.waves.shape[1] / train.sample_rate_hz
     return [
         f"device      {device_name(device)}, {precision.reason} (--amp)",
-        f"network     2 x {model.backbone} at width {model.width:g} (--backbone, --width), "
+        f"network     {_streams(model)} at width {model.width:g} (--backbone, --width), "
         f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
         f"dropout x {model.dropout_scale:g} (--dropout-scale), "
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
@@ -140,6 +141,14 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
         f"{optim.learning_rate:g} (--iterations, --batch-size, --max-minutes, --learning-rate), seed {optim.seed}",
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
+
+
+def _streams(model: ModelConfig) -> str:
+    if model.share_weights:
+        return f"one {model.backbone} for both streams (--share-weights)"
+    if model.local_backbone in (None, model.backbone):
+        return f"2 x {model.backbone}"
+    return f"{model.backbone} and {model.local_backbone} (--local-backbone)"
 
 
 def timed(step: Callable[[], object], repeats: int = 3) -> float:
