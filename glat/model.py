@@ -57,6 +57,12 @@ class GlobalLocal(nn.Module):
 
     def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
         super().__init__()
+        for stream in (global_, local_):
+            if not isinstance(stream, Backbone):
+                raise UserError(
+                    f"a stream is {type(stream).__name__}; wanted a glat.backbones.Backbone, which "
+                    "glat.backbones.Adapted(features, classifier, ...) makes of any network"
+                )
         self.global_, self.config = global_, config
         if local_ is global_:
             # No second child: the state dict then holds each weight once.
