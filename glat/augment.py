@@ -30,7 +30,8 @@ def mixup(batch: Batch, alpha: float) -> Batch:
 
     Source: Zhang et al., "mixup", 2018. Deviation: a λ for every clip in place of one for the batch, as PANNs.
     """
-    partner = torch.randperm(len(batch.wave), device=batch.wave.device)
+    # Not randperm: Inductor's pattern for an index by it fails to match (torch 2.13).
+    partner = torch.rand(len(batch.wave), device=batch.wave.device).argsort()
     return _mix(batch, Batch(*(part[partner] for part in batch)), alpha)
 
 

@@ -18,7 +18,7 @@ State = dict[str, Any]  # tensors, numbers, strings, and lists and dicts of them
 class Sampler(Protocol):
     """An endless sequence of rows, a function of the labels and the seed; draws nothing from PyTorch's generators."""
 
-    empty_classes: tuple[int, ...]  # that have no clip, so that no draw can balance them
+    empty_classes: tuple[int, ...]  # left out for want of a clip, where classes decide what is drawn
 
     def draw(self, batch_size: int) -> Tensor:
         """Rows [B] int64 of the next batch, which is always full and may reach over the end of an epoch."""

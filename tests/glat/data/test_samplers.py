@@ -114,11 +114,12 @@ def test_the_ends_of_the_unit_interval_are_rows_with_a_label(uniform, monkeypatc
         assert row == np.flatnonzero(dense.any(1))[0 if uniform == 0 else -1]
 
 
+@pytest.mark.parametrize("batches", [0, 2, 31])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_saved_state_goes_on_where_it_was_taken(name):
+def test_a_saved_state_goes_on_where_it_was_taken(name, batches):
     dense = table(60)
     sampler = sampler_of(name, dense)
-    draws(sampler, *[7] * 31)
+    draws(sampler, *[7] * batches)
     state = sampler.state()
     file = io.BytesIO()
     torch.save(state, file)
