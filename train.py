@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from glat import data, run
@@ -20,7 +21,7 @@ from glat.checkpoint import initialise, read_pretrained, settled
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
 from glat.data import Batch
-from glat.data.order import batch_indices
+from glat.data.samplers import build_sampler
 from glat.errors import UserError
 from glat.evaluate import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
@@ -64,8 +65,9 @@ def main(config: TrainConfig) -> Evaluation:
     train, classes = sets.train, sets.train.classes
     clip_samples = train.waves.shape[1]
 
-    def load_batch(step: int, batch_size: int) -> Batch:
-        rows = batch_indices(step, batch_size, len(train), seed)
+    sampler = build_sampler("plain", train.targets, seed)
+
+    def load_batch(rows: Tensor) -> Batch:
         batch = Batch(train.waves[rows], train.lengths[rows], train.targets.dense(rows).float())
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
 
@@ -80,7 +82,7 @@ def main(config: TrainConfig) -> Evaluation:
             console.print(line)
     losses_of = TrainingStep(raw_model, config.optim).train()
     config = choose_steps(
-        config, device, len(train), lambda size: time_a_step(losses_of, load_batch(0, size), autocast)
+        config, device, len(train), lambda size: time_a_step(losses_of, load_batch(torch.arange(size)), autocast)
     )
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
     trained = [p for p in raw_model.parameters() if p.requires_grad]
@@ -105,6 +107,7 @@ def main(config: TrainConfig) -> Evaluation:
         optimiser.load_state_dict(state["optimiser"])
         scaler.load_state_dict(state["scaler"])
         run.set_random_state(state["random"])
+        sampler.restore(state["sampler"])
         first_step = state["step"]
         console.print(f"going on after step {first_step}")
     run.forget_metrics_after(folder, first_step if state else -1)
@@ -132,6 +135,7 @@ def main(config: TrainConfig) -> Evaluation:
                 "optimiser": optimiser.state_dict(),
                 "scaler": scaler.state_dict(),
                 "random": run.random_state(),
+                "sampler": sampler.state(),
             },
         )
 
@@ -142,7 +146,7 @@ def main(config: TrainConfig) -> Evaluation:
         for step in range(first_step, steps):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * learning_rate_factor(step, steps, optim.schedule)
-            batch = load_batch(step, batch_size)
+            batch = load_batch(sampler.draw(batch_size))
             with autocast():
                 losses = losses_of(batch)
             scaler.scale(losses.total).backward()

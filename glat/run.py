@@ -232,7 +232,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     try:
         # weights_only: nothing in the file can run code.
         state = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"step", "model", "optimiser", "scaler", "random"} - set(state)
+        missing = {"step", "model", "optimiser", "scaler", "random", "sampler"} - set(state)
     except Exception as error:  # torch.load raises whatever the bytes lead it into
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is damaged ({reason}); start the run anew in another --run-dir") from None
@@ -269,7 +269,7 @@ def forget_metrics_after(folder: Path, step: int) -> None:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of PyTorch's generators, on the CPU and on every GPU; the order of the clips has none."""
+    """The state of PyTorch's generators, on the CPU and on every GPU; the sampler has its own."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 

@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_named(finished, content):
 
 def test_another_programs_checkpoint_is_named(finished):
     torch.save({"step": 1}, finished / "training.pt")
-    with pytest.raises(UserError, match="is no checkpoint of glat: it lacks model, optimiser, random, scaler"):
+    with pytest.raises(UserError, match="is no checkpoint of glat: it lacks model, optimiser, random, sampler, scaler"):
         resume(finished)
 
 
