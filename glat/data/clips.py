@@ -1,7 +1,8 @@
 """What a data set is: clips of equal length with weak labels."""
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
@@ -105,6 +106,11 @@ class Data:
     train: Clips
     evaluation: Clips
     skipped: tuple[Skipped, ...] = ()
+
+
+def fingerprint(names: Iterable[str]) -> str:
+    """SHA-256 of a set of clips by their names, whatever their order: stands beside a score with their number."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) -> list[Result]:
