@@ -6,6 +6,7 @@ A call returns the exit status.
 from collections.abc import Callable
 
 from .doctor import Doctor
+from .evaluate import Evaluate
 from .tag import Tag
 
-COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "doctor": Doctor}
+COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "evaluate": Evaluate, "doctor": Doctor}
