@@ -27,8 +27,8 @@ from glat.evaluate import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
 from glat.machine import choose_model, choose_steps, device_name, opening_lines, pick_device, pick_precision, versions
 from glat.model import build_model
-from glat.plots import plot_curves
 from glat.progress import Progress
+from glat.run_plots import Recorded, plot_curves
 from glat.step import TrainingStep, learning_rate_factor, time_a_step
 
 EVERY = ("log_every", "eval_every", "save_every")
@@ -180,7 +180,7 @@ def main(config: TrainConfig) -> Evaluation:
     # What came out
     result = result or evaluate_at(steps)
     run.write_json(folder / "evaluation.json", result.to_json(classes))
-    plot_curves(run.read_metrics(folder), folder / "curves.png")
+    plot_curves([Recorded.of(folder)], folder / "curves.png")
     console.print(f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes")
     console.print(table(result))
     for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped)):

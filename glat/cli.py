@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import tyro
 
 from .commands import COMMANDS
+from .commands.sweep import Sweep
 from .config import PRESETS, TrainConfig
 from .errors import UserError
 
@@ -59,5 +61,13 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     with reporting_user_errors():
+        if sys.argv[1:2] == ["sweep"]:
+            sys.exit(_parse_sweep(sys.argv[2:])())
         command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="glat", config=(tyro.conf.OmitArgPrefixes,))
         sys.exit(command())
+
+
+def _parse_sweep(arguments: Sequence[str]) -> Sweep:
+    """The flags of `glat sweep`; all others are train.py's, and are looked at before a run starts."""
+    command, flags = tyro.cli(Sweep, prog="glat sweep", args=list(arguments), return_unknown_args=True)
+    return replace(command, flags=tuple(flags), config=parse_train_config(flags))

@@ -7,6 +7,14 @@ from collections.abc import Callable
 
 from .doctor import Doctor
 from .evaluate import Evaluate
+from .plot import Plot
+from .sweep import Sweep
 from .tag import Tag
 
-COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "evaluate": Evaluate, "doctor": Doctor}
+COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
+    "tag": Tag,
+    "evaluate": Evaluate,
+    "plot": Plot,
+    "sweep": Sweep,
+    "doctor": Doctor,
+}

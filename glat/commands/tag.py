@@ -13,10 +13,8 @@ from rich.text import Text
 from .. import machine, run
 from ..errors import UserError
 from ..files import to_json_text
-from ..plots import plot_tagged
+from ..plots import PICTURES, plot_tagged
 from ..tagging import Tagged, tag_file
-
-PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
 @dataclass(frozen=True)
