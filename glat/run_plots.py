@@ -148,8 +148,9 @@ def _draw_line(axes: Axes, x: Floats, values: Floats, look: dict[str, Any], mark
         axes.plot(x, values, **look, linewidth=1.5, marker="o" if len(x) <= 30 else "", markersize=3.5)
         return
     width = len(values) // 25
-    axes.plot(x, values, **look, linewidth=0.8 if width > 1 else 1.5, alpha=0.3 if width > 1 else 1.0)
-    if width > 1:
+    smooth = width >= 4
+    axes.plot(x, values, **look, linewidth=0.8 if smooth else 1.5, alpha=0.3 if smooth else 1.0)
+    if smooth:
         padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
         axes.plot(x, np.convolve(padded, np.ones(width) / width, mode="valid"), **look, linewidth=1.5)
 
