@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from glat import cli
 from glat.sweep import environment, summary
 
 GLAT = Path(sys.executable).with_name("glat")
@@ -38,9 +39,18 @@ streams = {"global": {"mAP": 0.2}, "local": {"mAP": fused - 0.01}, "fused": {"mA
 """
 
 
-def sweep(*arguments, **options):
-    command = [str(GLAT), "sweep", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+@pytest.fixture
+def sweep(monkeypatch, capsys):
+    """Run the command in this process; returns its exit status and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["glat", "sweep", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        return left.value.code, printed.out + printed.err
+
+    return run
 
 
 @pytest.fixture
@@ -55,13 +65,13 @@ def calls(stand_in):
     return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def test_failed_runs_are_said_the_others_go_on_and_only_what_lacks_is_run_again(stand_in):
+def test_failed_runs_are_said_the_others_go_on_and_only_what_lacks_is_run_again(stand_in, sweep):
     out = stand_in.parent / "sweep"
     arguments = ("--out", out, "--train", stand_in, "--iterations", 7, "--processes", 2)
     grid = ("--num-crops", "1,13,5", "--crop-seconds", "1,2.5", "--seeds", "0,1")
-    done = sweep(*arguments, *grid)
-    assert done.returncode == 2, done.stderr
-    assert done.stdout.count("FAILED with status 1: error: 13 crops are too many") == 4
+    status, said = sweep(*arguments, *grid)
+    assert status == 2, said
+    assert said.count("FAILED with status 1: error: 13 crops are too many") == 4
     assert len(calls(stand_in)) == 12
     assert {call[1] for call in calls(stand_in)} == {"auto"}
     with (out / "results.csv").open(newline="") as file:
@@ -69,24 +79,24 @@ def test_failed_runs_are_said_the_others_go_on_and_only_what_lacks_is_run_again(
     assert len(rows) == 8
     assert {row["run"] for row in rows} >= {"N1-T1-S0", "N5-T2.5-S1"}
     assert {row["steps"] for row in rows} == {"7"}
-    assert "0.310 ± 0.014" in done.stdout, "N = 5, 2.5 s: .30 and .32"
+    assert "0.310 ± 0.014" in said, "N = 5, 2.5 s: .30 and .32"
     assert (out / "figure2.png").read_bytes().startswith(b"\x89PNG")
 
     (stand_in.parent / "mended").touch()
-    again = sweep(*arguments, *grid)
-    assert again.returncode == 0, again.stdout
-    assert "12 runs" in again.stdout
-    assert "8 of them finished before" in again.stdout
+    status, said = sweep(*arguments, *grid)
+    assert status == 0, said
+    assert "12 runs" in said
+    assert "8 of them finished before" in said
     assert {call[0].split("-")[0] for call in calls(stand_in)[12:]} == {"N13"}
     assert len(calls(stand_in)) == 16
 
-    other = sweep("--out", out, "--train", stand_in, "--iterations", 8)
-    assert other.returncode == 2
-    assert "is a sweep with --iterations 7, and here are --iterations 8" in other.stderr
+    status, said = sweep("--out", out, "--train", stand_in, "--iterations", 8)
+    assert status == 2
+    assert "is a sweep with --iterations 7, and here are --iterations 8" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(stand_in, number):
+def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(stand_in, sweep, number):
     (stand_in.parent / "wait").touch()
     arguments = ("--out", stand_in.parent / "s", "--train", stand_in, "--iterations", 1, "--num-crops", 1)
     command = [str(GLAT), "sweep", *map(str, arguments), "--crop-seconds", "1"]
@@ -105,10 +115,10 @@ def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(s
             os.kill(child, 0)
         return
     # Nobody can outlive a SIGKILL to end the run; it keeps its folder locked.
-    again = sweep(*arguments, "--crop-seconds", "1")
+    status, said = sweep(*arguments, "--crop-seconds", "1")
     os.kill(child, signal.SIGKILL)
-    assert again.returncode == 2
-    assert "is being trained by another process" in again.stderr
+    assert status == 2
+    assert "is being trained by another process" in said
     assert len(calls(stand_in)) == 1
 
 
@@ -123,16 +133,11 @@ def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(s
         (("--iterations", 2, "--colour", "red"), "--colour"),
     ],
 )
-def test_bad_input_starts_nothing(flags, said, tmp_path, monkeypatch, capsys):
-    from glat import cli
-
+def test_bad_input_starts_nothing(flags, said, tmp_path, monkeypatch, sweep):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["glat", "sweep", "--out", "s", *map(str, flags)])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 2
-    printed = capsys.readouterr()
-    assert said in printed.err + printed.out
+    status, printed = sweep("--out", "s", *flags)
+    assert status == 2
+    assert said in printed
     assert not list(tmp_path.iterdir())
 
 
@@ -162,12 +167,13 @@ def test_seeds_are_averaged_and_runs_that_could_not_be_scored_are_left_out():
     assert found[9, 3.0]["fused"] == (0.4, 0.0)
 
 
-def test_train_itself_is_swept(tmp_path):
+def test_train_itself_is_swept(tmp_path, sweep):
     tiny = ("--width", 0.1, "--batch-size", 2, "--clip-seconds", 1, "--train-clips", 4, "--eval-clips", 6)
     out = tmp_path / "sweep"
-    done = sweep("--out", out, "--num-crops", "1,13", "--crop-seconds", 0.5, "--iterations", 1, *tiny, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "N13-T0.5-S0: FAILED with status 2: error: num_crops is 13" in done.stdout
+    flags = ("--num-crops", "1,13", "--crop-seconds", 0.5, "--iterations", 1, "--processes", 2)
+    status, said = sweep("--out", out, *flags, *tiny)
+    assert status == 2, said
+    assert "N13-T0.5-S0: FAILED with status 2: error: num_crops is 13" in said
     recorded = json.loads((out / "N1-T0.5-S0" / "config.json").read_text())["config"]
     assert (recorded["model"]["num_crops"], recorded["model"]["crop_seconds"]) == (1, 0.5)
     assert recorded["optim"]["batch_size"] == 2

@@ -8,7 +8,7 @@ import torch
 
 from glat.config import ModelConfig
 from glat.data import Clips, Event, Targets
-from glat.evaluate import crop_hits, evaluate, remarks, table
+from glat.evaluate import Scored, crop_hits, evaluate, judge, remarks, table
 from glat.model import build_model
 
 
@@ -73,3 +73,19 @@ def test_touching_is_not_overlapping():
 
 def test_unknown_times_are_not_guessed():
     assert crop_hits(clips(), np.zeros((5, 1), int), np.zeros((5, 1), int), 4_000) is None
+
+
+def test_crop_starts_are_counted_a_frame_a_bin_for_present_and_absent_classes():
+    # 20 000 samples in 7 frames: frame t starts at t * 20 000 // 7; crops of 4 000 start 2 000 before, and inside.
+    starts = np.clip(np.arange(7) * 20_000 // 7 - 2_000, 0, 16_000)
+    probs = np.random.default_rng(0).random((5, 3), np.float32)
+    classes = np.tile([0, 1], (5, 1))
+    for t, start in enumerate(starts):
+        scored = Scored(dict.fromkeys(("global", "local", "fused"), probs), classes, np.full((5, 2), start), 7)
+        found = judge(clips(), scored, 4_000).starts
+        assert (found.clip_seconds, found.crop_seconds) == (20, 4)
+        assert found.bin_seconds == pytest.approx(20 / 7)
+        # Clip i has the class i % 2: one of its two crops is of a class that is present.
+        assert (sum(found.present), sum(found.absent)) == (5, 5)
+        assert found.present.index(5) == found.absent.index(5) == max(0, t - 1), t
+        assert len(found.present) == 6
