@@ -10,17 +10,23 @@ import tyro
 
 from .commands import COMMANDS
 from .config import PRESETS, TrainConfig
-from .errors import UserError
+from .errors import Stopped, UserError
 
 
 @contextmanager
 def reporting_user_errors() -> Iterator[None]:
-    """Print a UserError as one line and leave with status 2; anything else is a bug and keeps its traceback."""
+    """Print a UserError as one line and leave with status 2; anything else is a bug and keeps its traceback.
+
+    A run that a signal ended says so and leaves with a status of its own: 75 after SIGTERM, 130 after Ctrl-C.
+    """
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(stopped.message, file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -72,14 +72,29 @@ class OptimConfig:
     """Adam's step size; the released programs: 1e-3 from scratch, 2e-4 to fine-tune."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """The learning rate over the run: constant (the paper), or 5 % warm-up and then a cosine to zero."""
+    accumulate: int = 1
+    """Parts a step's batch is cut into, one after the other: less memory for the same step."""
+    clip_grad_norm: float | None = None
+    """Scale gradients down to this norm where theirs is larger."""
+    ema: float | None = None
+    """Average the weights with this decay a step, such as 0.9999; the averages are evaluated and exported."""
+    patience: int | None = None
+    """Stop after so many evaluations without a better fused mAP."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """What to do where a loss or gradient is not finite: stop at the next report, or leave the weights as they are
+    and go on. The clips are named and kept either way."""
     global_weight: float = 1.0
     """Weight of the global stream's loss."""
     local_weight: float = 1.0
     """Weight of the local stream's loss."""
     amp: bool = False
     """Mixed precision, where this device has it: bfloat16, or float16 with a loss scale."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile the two streams and the loss as one graph; auto: on a GPU."""
+    amp_dtype: Literal["auto", "bf16", "fp16"] = "auto"
+    """What --amp computes in; auto: bfloat16 where it is native, else float16 on a GPU."""
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
+    """torch.compile's mode for the two streams and the loss as one graph; auto: default on a GPU, off on a CPU."""
+    sync_batch_norm: bool = False
+    """Batch norm over the clips of all GPUs; without it, over those of each."""
     seed: int = 0
     """Of the weights, the order of the clips and every random draw."""
 
@@ -96,8 +111,12 @@ class RunConfig:
     """Steps between evaluations."""
     save_every: int | None = None
     """Steps between checkpoints."""
+    keep: int = 2
+    """Checkpoints to keep, beside that of the best evaluation."""
     log_every: int = 10
     """Steps between reports, each of which waits for the device once."""
+    dry_run: bool = False
+    """Print the resolved config, parameters, memory, FLOPs and the time an epoch takes, and write nothing."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +169,19 @@ def check(config: TrainConfig) -> None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
     if config.optim.global_weight == 0 and config.optim.local_weight == 0:
         raise UserError("--global-weight and --local-weight are both 0, so nothing is trained; give one above 0")
+    optim = config.optim
+    if optim.amp_dtype != "auto" and not optim.amp:
+        raise UserError(f"--amp-dtype {optim.amp_dtype} says what --amp computes in; add --amp, or leave it out")
+    if optim.compile in ("reduce-overhead", "max-autotune") and optim.accumulate > 1:
+        raise UserError(
+            f"--compile {optim.compile} records CUDA graphs, in which gradients that are accumulated may come out "
+            "wrong; choose --compile default, or --accumulate 1"
+        )
+    if optim.sync_batch_norm and optim.compile not in ("auto", "off"):
+        raise UserError(
+            f"--sync-batch-norm exchanges statistics in the middle of the network, which --compile {optim.compile} "
+            "cannot take in as one graph; leave one of the two out"
+        )
 
 
 CHOICES = {
@@ -157,11 +189,13 @@ CHOICES = {
     "rank_by": ("clip", "frame_max", "frame_mean"),
     "frame_classifier": ("global", "local"),
     "schedule": ("constant", "cosine"),
-    "compile": ("auto", "on", "off"),
+    "on_nan": ("stop", "skip"),
+    "amp_dtype": ("auto", "bf16", "fp16"),
+    "compile": ("auto", "off", "default", "reduce-overhead", "max-autotune"),
 }
 WHOLE = {
     *("num_crops", "train_clips", "eval_clips", "batch_size", "iterations", "seed"),
-    *("eval_every", "save_every", "log_every"),
+    *("eval_every", "save_every", "log_every", "accumulate", "patience", "keep"),
 }
 RANGES: dict[str, tuple[float, float, str]] = {
     "width": (1e-3, 16, "a factor on the channels from 0.001 to 16"),
@@ -176,6 +210,11 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "iterations": (1, 2**53, "1 step or more"),
     "max_minutes": (1e-6, 1e9, "minutes, more than 0"),
     "learning_rate": (1e-12, 1e3, "a step size above 0, such as 1e-3"),
+    "accumulate": (1, 1_000_000, "1 part or more"),
+    "clip_grad_norm": (1e-12, 1e12, "a norm above 0"),
+    "ema": (0, 0.999999999, "a decay from 0 to below 1, such as 0.9999"),
+    "patience": (1, 2**53, "1 evaluation or more"),
+    "keep": (1, 1_000_000, "1 checkpoint or more"),
     "global_weight": (0, 1e6, "a weight from 0 on"),
     "local_weight": (0, 1e6, "a weight from 0 on"),
     "seed": (0, 2**31 - 1, "a whole number from 0 to 2147483647"),

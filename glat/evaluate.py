@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.table import Table
-from torch import Tensor
 
 from .data import Clips
 from .metrics import Metrics, evaluate_scores
 from .model import GlobalLocal
+from .training.ranks import ALONE, Ranks
 
 ROWS = ("global", "local", "fused")
 
@@ -68,29 +68,40 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Score every clip once, in evaluation mode; the model's mode is restored.
 
     Args:
         autocast: makes the precision's context.
+        ranks: every one scores a part of the clips, and all return the whole.
     """
     was_training = model.training
     model.eval()
-    probs: dict[str, list[Tensor]] = {name: [] for name in ROWS}
-    classes, starts = [], []
-    for first in range(0, len(clips), batch_size):
-        batch = slice(first, first + batch_size)
+    ranks.same_buffers(model)
+    own = ranks.part(len(clips))
+    batches = []
+    for first in range(own.start, own.stop, batch_size):
+        batch = slice(first, min(first + batch_size, own.stop))
         with autocast():
             scores = model(clips.waves[batch].to(device), clips.lengths[batch].to(device))
-        for name in ROWS:
-            probs[name].append(getattr(scores, f"{name}_probs").float().cpu())
-        classes.append(scores.crops.classes.cpu())
-        starts.append(scores.crops.starts.cpu())
+        columns = (
+            *(getattr(scores, f"{name}_probs").float() for name in ROWS),
+            scores.crops.classes,
+            scores.crops.starts,
+        )
+        batches.append([column.cpu().numpy() for column in columns])
     model.train(was_training)
-    targets = clips.targets.dense().numpy()
-    metrics = {name: evaluate_scores(targets, torch.cat(parts).numpy()) for name, parts in probs.items()}
-    hits = crop_hits(clips, torch.cat(classes).numpy(), torch.cat(starts).numpy(), model.crop_samples)
-    return Evaluation(metrics, hits, len(clips))
+    # Blocks of consecutive clips: in the order of the ranks they are the clips in their order.
+    parts = [batch for of_rank in ranks.gather(batches) for batch in of_rank]
+
+    def judge() -> Evaluation:
+        *probs, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        targets = clips.targets.dense().numpy()
+        metrics = {name: evaluate_scores(targets, column) for name, column in zip(ROWS, probs, strict=True)}
+        return Evaluation(metrics, crop_hits(clips, classes, starts, model.crop_samples), len(clips))
+
+    return ranks.on_first(judge)
 
 
 def crop_hits(
