@@ -56,7 +56,10 @@ class Learner:
         self.step_module = step
         if ranks.size > 1:
             # Rank 0's running statistics are the model's, and are handed out before an evaluation.
-            self.step_module = DistributedDataParallel(step, broadcast_buffers=False)
+            self.step_module = DistributedDataParallel(step)
+            self.step_module.broadcast_buffers = (
+                False  # the argument is deprecated, its successor newer than torch 2.10
+            )
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(self.trained, lr=optim.learning_rate, amsgrad=True, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.loss_scale)

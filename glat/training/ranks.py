@@ -112,14 +112,17 @@ def joined() -> Iterator[Ranks]:
             )
         torch.cuda.set_device(local_rank)
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        # torchrun keeps its store over restarts, and with it the addresses of processes that are gone.
+        store, rank, size = next(dist.rendezvous("env://"))
+        store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         yield Ranks(rank, size, dist.new_group(backend="gloo"))
     except (RuntimeError, pickle.UnpicklingError) as error:  # the latter: half a message of a rank that died
         if isinstance(error, pickle.UnpicklingError) or any(word in str(error) for word in LOST):
-            reason = str(error).splitlines()[0][-120:]
             raise UserError(
-                f"rank {rank} lost another rank, which says itself why it ended ({reason}); the run's checkpoints "
-                "stay: give the same command again with --resume auto"
-            ) from None
+                f"rank {rank} lost another rank, which has ended for a reason of its own; the run's checkpoints stay: "
+                "give the same command again with --resume auto"
+            ) from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are gone
