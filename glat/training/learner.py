@@ -35,10 +35,10 @@ class Seen(NamedTuple):
 class Learner:
     """Adam with amsgrad, and around it: schedule, loss scale, accumulation, clipping, averaged weights, a guard.
 
-    The guard: a step whose gradient is not finite changes no weight and no moment of Adam. Whether it is stays on the
-    device, where Adam's fused kernel reads it (as under a `GradScaler`), so that no step waits for the device; the host
-    learns of it in `look`. With ``on_nan="skip"`` batch norm's running statistics, which the forward pass has already
-    spoilt, are put back as well; with ``"stop"`` the run ends at the next report, on its last checkpoint.
+    The guard: a step whose gradient is not finite changes no weight and no moment of Adam, and batch norm's running
+    statistics, which its forward pass has already spoilt, are put back. Whether it is finite stays on the device, where
+    Adam's fused kernel reads it (as under a `GradScaler`), so that no step waits for the device; the host learns of it
+    in `look`, and ``--on-nan`` says what happens then.
 
     Args:
         step: the module that gives the losses of a batch: a `TrainingStep`, compiled or not.
@@ -66,7 +66,7 @@ class Learner:
         self.averaged = None
         if optim.ema is not None:
             self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=True)
-        self.buffers = list(model.buffers()) if optim.on_nan == "skip" else []
+        self.buffers = list(model.buffers())
         self.kept = [buffer.clone() for buffer in self.buffers]
         self.losses = torch.zeros(3, device=device)
         # First bad step since the last report, bad steps of the run, bad steps in a row.
@@ -91,8 +91,7 @@ class Learner:
         """Make one step from this rank's share of a batch, cut into `OptimConfig.accumulate` parts of one size."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
-        if self.buffers:
-            torch._foreach_copy_(self.kept, self.buffers)
+        torch._foreach_copy_(self.kept, self.buffers)
         if self.config.compile in CUDA_GRAPHS:
             torch.compiler.cudagraph_mark_step_begin()
         count = self.config.accumulate
@@ -132,7 +131,7 @@ class Learner:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         for kept, buffer in zip(self.kept, self.buffers, strict=True):
-            buffer.copy_(torch.where(bad, kept, buffer))
+            torch.where(bad, kept, buffer, out=buffer)
         first, total, row = self.bad.unbind()
         self.bad = torch.stack(
             [torch.where(bad, first.clamp(max=step), first), total + bad, torch.where(bad, row + 1, 0)]
