@@ -61,6 +61,18 @@ def test_a_rank_that_dies_ends_the_run_and_says_so(tmp_path):
     assert any((tmp_path / "run" / "checkpoints").glob("[0-9]*.pt"))
 
 
+def test_terminated_ranks_agree_on_the_step_they_save(tmp_path):
+    folder = tmp_path / "run"
+    run = (*TINY, "--iterations", 1000, "--log-every", 1, "--save-every", 1000, "--run-dir", folder)
+    process = start(*run, command=(*TORCHRUN, str(ROOT / "train.py")))
+    wait_for(lambda: (folder / "metrics.jsonl").exists() and losses(folder), process)
+    process.send_signal(signal.SIGTERM)
+    status, _, complained = finish(process)
+    assert status != 0
+    assert complained.count("stopped by SIGTERM and saved after step ") == 1, "one rank says it"
+    assert len(list((folder / "checkpoints").glob("[0-9]*.pt"))) == 1
+
+
 def test_a_run_that_may_restart_goes_on_by_itself(tmp_path):
     status, said, complained = kill_rank_1(tmp_path / "run", "--max-restarts", "1")
     assert status == 0, complained

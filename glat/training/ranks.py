@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import Stopped, UserError
 
 T = TypeVar("T")
 LOST = ("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "NCCL")
@@ -118,6 +118,10 @@ def joined() -> Iterator[Ranks]:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         yield Ranks(rank, size, dist.new_group(backend="gloo"))
+    except Stopped as stopped:
+        if rank > 0:  # rank 0 says it
+            raise SystemExit(stopped.code) from None
+        raise
     except (RuntimeError, pickle.UnpicklingError) as error:  # the latter: half a message of a rank that died
         if isinstance(error, pickle.UnpicklingError) or any(word in str(error) for word in LOST):
             raise UserError(
