@@ -8,17 +8,19 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
 from glat import data, run
-from glat.backbones import backbone_class
+from glat.backbones import sample_rate_hz_of
+from glat.checkpoint import initialise, read_pretrained, settled
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
 from glat.data import Batch
-from glat.data.order import batch_indices
+from glat.data.samplers import build_sampler
 from glat.evaluate import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
 from glat.machine import (
@@ -64,17 +66,19 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     # The machine
     device = pick_device()
     precision = pick_precision(config.optim.amp, device, config.optim.amp_dtype)
+    pretrained = read_pretrained(config.model.init_from) if config.model.init_from and checkpoint is None else None
+    if pretrained is not None:
+        config = replace(config, model=settled(config.model, pretrained))
     config = choose_model(config, device)
     torch.backends.cudnn.benchmark = True  # shapes never change inside the loop
 
     # The data: every rank draws the clips of the whole step, and loads its own
-    sample_rate_hz = backbone_class(config.model.backbone).sample_rate_hz
+    sample_rate_hz = sample_rate_hz_of(config.model.backbone)
     sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed)
     train, classes = sets.train, sets.train.classes
     clip_samples = train.waves.shape[1]
 
-    def draw(step: int, batch_size: int) -> Tensor:
-        return batch_indices(step, batch_size, len(train), seed)
+    sampler = build_sampler("plain", train.targets, seed)
 
     def load(rows: Tensor) -> Batch:
         batch = Batch(train.waves[rows], train.lengths[rows], train.targets.dense(rows).float())
@@ -86,12 +90,15 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     raw_model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     if checkpoint is None:
         raw_model.estimate_normalizer(train.waves)
+    if pretrained is not None:
+        for line in initialise(raw_model, pretrained, config.model, classes):
+            console.print(line)
     if config.optim.sync_batch_norm:
         nn.SyncBatchNorm.convert_sync_batchnorm(raw_model)  # in place below the model, which is no batch norm itself
     losses_of = TrainingStep(raw_model, config.optim).train()
 
-    def seconds_a_step(batch_size: int) -> float:
-        return time_a_step(losses_of, load(draw(0, batch_size)), lambda: precision.autocast(device))
+    def seconds_a_step(size: int) -> float:
+        return time_a_step(losses_of, load(torch.arange(size)), lambda: precision.autocast(device))
 
     config = ranks.on_first(choose_steps, config, device, len(train), seconds_a_step, ranks.size)
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
@@ -108,7 +115,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     heard: dict[int, Tensor] = {}  # the rows of the steps since the last report
 
     def load_parts(step: int) -> Iterator[Batch]:
-        heard[step] = draw(step, batch_size)
+        heard[step] = sampler.draw(batch_size)
         for rows in heard[step][ranks.part(batch_size)].chunk(optim.accumulate):
             with progress.waiting():
                 batch = load(rows)
@@ -126,6 +133,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     folder = ranks.on_first(run.record, config, sets, facts)
     keeper = Keeper(folder, config, facts, learner, checkpoint)
     first_step, best = keeper.first_step, keeper.best
+    if keeper.sampler:
+        sampler.restore(keeper.sampler)
     for line in keeper.notes:
         console.print(line)
 
@@ -162,7 +171,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
             if number or any(due.values()):  # never evaluate or save what was not looked at
                 seen = look(done)
             if number:
-                keeper.save(done, sampler=None)
+                keeper.save(done, sampler.state())
                 raise stop.stopped(int(number), done, folder)
             if due["log_every"] or due["save_every"]:
                 losses = {"loss": seen.loss, "loss_global": seen.loss_global, "loss_local": seen.loss_local}
@@ -174,7 +183,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
                 result = evaluate_at(done)
                 last = last or best.exhausted(optim.patience)
             if last or due["save_every"] or best.step == done:
-                keeper.save(done, sampler=None)
+                keeper.save(done, sampler.state())
             if due["eval_every"] or due["save_every"]:
                 progress.restart_clock()
             if last and done < steps:

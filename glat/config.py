@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import UserError
+from .pooling import POOLINGS
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,14 @@ class ModelConfig:
     """The two streams and the selection between them."""
 
     backbone: str = "cnn10"
-    """The network of both streams: at_sca (a reconstruction), cnn10, cnn14, resnet38, talnet or
-    wavegram_logmel_cnn14."""
+    """The network of both streams: at_sca (a reconstruction), cnn10, cnn14, resnet38, talnet, wavegram_logmel_cnn14, or
+    module:factory for one of your own."""
+    local_backbone: str | None = None
+    """Another network for the local stream."""
+    share_weights: bool = False
+    """One network for both streams."""
+    init_from: Path | None = None
+    """Weights to start both streams from: a checkpoint of PANNs (.pth) or TALNet (.pt), or the folder of a run."""
     width: float | None = None
     """Factor on its channels; 1 is the paper's network."""
     num_crops: int = 5
@@ -27,6 +34,8 @@ class ModelConfig:
     """What a crop forbids the later ones; see select_crops."""
     rank_by: Literal["clip", "frame_max", "frame_mean"] = "clip"
     """What ranks the classes: the clip score, or the largest or mean frame score."""
+    clip_pooling: Literal["own", "max", "average", "max_mean", "linear", "exponential", "attention"] = "own"
+    """What makes the clip's score of its frames' probabilities; own: as the network's authors have it."""
     frame_classifier: Literal["global", "local"] = "global"
     """Whose classifier scores the frames of the global stream."""
     select_dropout: float = 0.0
@@ -167,6 +176,9 @@ def check(config: TrainConfig) -> None:
                     raise UserError(f"{flag} is {value}; wanted {meaning}")
     if config.data.mix and config.data.data is None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
+    if config.model.share_weights and (config.model.local_backbone or config.model.freeze_global):
+        flag = "--local-backbone" if config.model.local_backbone else "--freeze-global"
+        raise UserError(f"--share-weights makes one network of both streams, and {flag} wants two; give one of the two")
     if config.optim.global_weight == 0 and config.optim.local_weight == 0:
         raise UserError("--global-weight and --local-weight are both 0, so nothing is trained; give one above 0")
     optim = config.optim
@@ -185,6 +197,7 @@ def check(config: TrainConfig) -> None:
 
 
 CHOICES = {
+    "clip_pooling": ("own", *POOLINGS),
     "suppress": ("none", "released", "crop"),
     "rank_by": ("clip", "frame_max", "frame_mean"),
     "frame_classifier": ("global", "local"),
@@ -239,7 +252,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
         UserError: an entry that this version does not know.
     """
     parts = {"model": ModelConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
-    paths = {"data", "run_dir"}
+    paths = {"data", "run_dir", "init_from"}
 
     def part(kind: type, entries: dict[str, Any]) -> Any:
         known = {field.name for field in fields(kind)}

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .config import TrainConfig
+from .config import ModelConfig, TrainConfig
 from .data import Data
 from .errors import UserError
 from .kernels import implementations
@@ -89,7 +89,7 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
 
     On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, 1e-3. A CPU sees a few hundred steps, in
     which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment nor
-    dropout, and 3e-3.
+    dropout, and 3e-3. Weights that were trained before are fine-tuned at 2e-4, as in the released program.
     """
     on_gpu = device.type == "cuda"
     values: dict[str, Any] = {
@@ -100,7 +100,8 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
     open_values = {name: value for name, value in values.items() if getattr(config.model, name) is None}
     optim = config.optim
     if optim.learning_rate is None:
-        optim = replace(optim, learning_rate=1e-3 if on_gpu else 3e-3)
+        from_scratch = 1e-3 if on_gpu else 3e-3
+        optim = replace(optim, learning_rate=from_scratch if config.model.init_from is None else 2e-4)
     if optim.compile == "auto":
         optim = replace(optim, compile="default" if on_gpu and not optim.sync_batch_norm else "off")
     if optim.sync_batch_norm and not on_gpu:
@@ -166,7 +167,7 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
     lines = [
         f"device      {f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason} (--amp){compiled} "
         "(--compile)",
-        f"network     2 x {model.backbone} at width {model.width:g} (--backbone, --width), "
+        f"network     {_streams(model)} at width {model.width:g} (--backbone, --width), "
         f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
         f"dropout x {model.dropout_scale:g} (--dropout-scale), "
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
@@ -178,6 +179,14 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
     return lines + ([f"warning: {precision.warning}"] if precision.warning else [])
+
+
+def _streams(model: ModelConfig) -> str:
+    if model.share_weights:
+        return f"one {model.backbone} for both streams (--share-weights)"
+    if model.local_backbone in (None, model.backbone):
+        return f"2 x {model.backbone}"
+    return f"{model.backbone} and {model.local_backbone} (--local-backbone)"
 
 
 def timed(step: Callable[[], object], repeats: int = 3) -> float:

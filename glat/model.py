@@ -45,7 +45,7 @@ class GlobalLocal(nn.Module):
     pooled (equation 3). No gradient passes through the selection: an argmax has none, and the wave is the input.
 
     Args:
-        global_, local_: the two streams, of one sample rate and the same classes.
+        global_, local_: the two streams, of one sample rate and the same classes; one network can be both.
         config: selection and what is frozen; see `ModelConfig`.
 
     Raises:
@@ -57,7 +57,18 @@ class GlobalLocal(nn.Module):
 
     def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
         super().__init__()
-        self.global_, self.local_, self.config = global_, local_, config
+        for stream in (global_, local_):
+            if not isinstance(stream, Backbone):
+                raise UserError(
+                    f"a stream is {type(stream).__name__}; wanted a glat.backbones.Backbone, which "
+                    "glat.backbones.Adapted(features, classifier, ...) makes of any network"
+                )
+        self.global_, self.config = global_, config
+        if local_ is global_:
+            # No second child: the state dict then holds each weight once.
+            object.__setattr__(self, "local_", local_)
+        else:
+            self.local_ = local_
         self.crop_samples = round(config.crop_seconds * local_.sample_rate_hz)
         if global_.sample_rate_hz != local_.sample_rate_hz:
             raise UserError(
@@ -72,8 +83,13 @@ class GlobalLocal(nn.Module):
             )
         if self.crop_samples < local_.min_samples:
             raise UserError(
-                f"crop_seconds is {config.crop_seconds}, and {config.backbone} needs at least "
+                f"crop_seconds is {config.crop_seconds}, and {type(local_).__name__} needs at least "
                 f"{local_.min_samples / local_.sample_rate_hz:.2f} s; choose a longer --crop-seconds"
+            )
+        if config.frame_classifier == "local" and local_ is not global_ and global_.channels != local_.channels:
+            raise UserError(
+                f"--frame-classifier local: a {type(local_).__name__} of {local_.channels} features cannot score the "
+                f"{global_.channels} of the {type(global_).__name__}; choose global, or one network for both streams"
             )
         if config.freeze_global:
             global_.requires_grad_(False)
@@ -88,13 +104,17 @@ class GlobalLocal(nn.Module):
             )
         if clip_samples < self.global_.min_samples:
             raise UserError(
-                f"a clip has {clip_samples / rate:.2f} s, and {self.config.backbone} needs at least "
+                f"a clip has {clip_samples / rate:.2f} s, and {type(self.global_).__name__} needs at least "
                 f"{self.global_.min_samples / rate:.2f} s; choose a longer --clip-seconds"
             )
 
+    def streams(self) -> list[Backbone]:
+        """The global stream and, where it is another network, the local one."""
+        return [self.global_] if self.local_ is self.global_ else [self.global_, self.local_]
+
     def estimate_normalizer(self, waves: Tensor) -> None:
         """What the streams' input is normalised by, from training clips [M, S]; once, before the first step."""
-        for stream in (self.global_, self.local_):
+        for stream in self.streams():
             stream.estimate_normalizer(waves)
 
     def train(self, mode: bool = True) -> "GlobalLocal":
@@ -163,10 +183,12 @@ def _rank_by_frames(frame_logits: Tensor, wave_samples: int, lengths: Tensor | N
 def build_model(config: ModelConfig, num_classes: int) -> GlobalLocal:
     """The two streams of `config` with fresh weights, for L = `num_classes`."""
 
-    def stream() -> Backbone:
-        network = build(config.backbone, num_classes, 1.0 if config.width is None else config.width)
+    def stream(name: str) -> Backbone:
+        network = build(name, num_classes, 1.0 if config.width is None else config.width, config.clip_pooling)
         network.spec_augment = config.spec_augment is not False
         network.dropout_scale = 1.0 if config.dropout_scale is None else config.dropout_scale
         return network
 
-    return GlobalLocal(stream(), stream(), config)
+    global_ = stream(config.backbone)
+    local_ = global_ if config.share_weights else stream(config.local_backbone or config.backbone)
+    return GlobalLocal(global_, local_, config)

@@ -1,6 +1,12 @@
 """The networks that can be a stream, by name."""
 
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 from ..errors import UserError
+from .adapted import Adapted
 from .at_sca import ATSCA
 from .base import Backbone
 from .cnn10 import CNN10
@@ -23,40 +29,76 @@ __all__ = [
     "BACKBONES",
     "CNN10",
     "CNN14",
+    "Adapted",
     "Backbone",
     "ResNet38",
     "TALNet",
     "WavegramLogmelCNN14",
-    "backbone_class",
     "build",
+    "sample_rate_hz_of",
 ]
 
 
-def build(name: str, num_classes: int = 527, width: float = 1.0) -> Backbone:
+def build(name: str, num_classes: int = 527, width: float = 1.0, clip_pooling: str = "own") -> Backbone:
     """Make a backbone with fresh weights.
 
     Args:
-        name: a key of `BACKBONES`, such as ``"cnn10"``; ``"at_sca"`` is AT-SCA (reconstruction).
+        name: a key of `BACKBONES`, such as ``"cnn10"`` (``"at_sca"`` is AT-SCA (reconstruction)); or
+            ``"module:factory"``, where ``factory(num_classes, width)`` returns a `Backbone` of your own.
         num_classes: L, at least 1; AudioSet has 527.
         width: factor on the number of channels; 0.25 makes a CNN10 that trains on a CPU.
+        clip_pooling: "own", or one of `glat.pooling.POOLINGS` to score clips by the frames' probabilities.
 
     Raises:
-        UserError: an unknown name (the known ones are listed), no class, a width that is not positive.
+        UserError: an unknown name (the known ones are listed), no class, a width that is not positive, a factory that
+            returns something else.
     """
-    kind = backbone_class(name)
+    factory = _factory(name)
     if num_classes < 1:
         raise UserError(f"num_classes is {num_classes}; wanted at least 1")
     if not width > 0:
         raise UserError(f"width is {width}; wanted a positive factor on the channels, such as 1 or 0.25")
-    return kind(num_classes, width)
+    network = factory(num_classes, width)
+    if not isinstance(network, Backbone):
+        raise UserError(
+            f"backbone {name!r} made {type(network).__name__}; wanted a glat.backbones.Backbone: subclass it, or "
+            "return glat.backbones.Adapted(features, classifier, ...)"
+        )
+    if network.num_classes != num_classes:
+        raise UserError(f"backbone {name!r} was asked for {num_classes} classes and has {network.num_classes}")
+    if clip_pooling != "own":
+        network.pool_clips_by(clip_pooling)
+    return network
 
 
-def backbone_class(name: str) -> type[Backbone]:
-    """The class behind a name; its attributes tell the sample rate before a network is made.
+def sample_rate_hz_of(name: str) -> int:
+    """The rate of the waveforms that a backbone takes, before the number of classes is known.
 
     Raises:
         UserError: an unknown name.
     """
-    if name not in BACKBONES:
-        raise UserError(f"unknown backbone {name!r}; choose one of {', '.join(BACKBONES)}")
-    return BACKBONES[name]
+    return BACKBONES[name].sample_rate_hz if name in BACKBONES else build(name, 1).sample_rate_hz
+
+
+def _factory(name: str) -> Callable[[int, float], Backbone]:
+    """What makes the networks of a name: a class of ours, or what a module of the user's holds."""
+    if name in BACKBONES:
+        return BACKBONES[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        known = ", ".join(BACKBONES)
+        raise UserError(f"unknown backbone {name!r}; choose one of {known}, or module:factory for one of your own")
+    if str(Path.cwd()) not in sys.path:  # a script sees its own folder, a command none; people are where their code is
+        sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks something itself
+        raise UserError(
+            f"backbone {name!r}: there is no module {module_name} here; run from its folder, or install it"
+        ) from None
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise UserError(f"backbone {name!r}: {module.__file__} has no {attribute!r}") from None

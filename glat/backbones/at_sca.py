@@ -72,6 +72,8 @@ class ATSCA(CNN10):
     Source: see the module. Deviation: unknown; a reconstruction.
     """
 
+    may_start_fresh = (*CNN10.may_start_fresh, "sca")  # with `identity_start`, CNN10's weights make it CNN10
+
     def __init__(
         self,
         num_classes: int = 527,

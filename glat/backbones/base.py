@@ -5,10 +5,14 @@ from abc import abstractmethod
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..pooling import ClipPooling
 
 
 class Backbone(nn.Module):
     """A network that scores a clip and its frames; any network with these members can be a stream.
+
+    A subclass gives the first three attributes, `frame_features` and `frame_logits`. `Adapted` makes one of a network
+    that knows nothing of glat.
 
     Attributes:
         sample_rate_hz: the rate of the waveforms it takes.
@@ -17,14 +21,23 @@ class Backbone(nn.Module):
         head_dropout: the dropout probability of its classifier in training.
         dropout_scale: factor on every dropout probability of training; 0 turns dropout off.
         spec_augment: whether training hides stripes of the spectrogram, where the network has one.
+        channels: C of its features; only attention pooling asks for it.
+        may_start_fresh: prefixes of state-dict entries that pretrained weights may lack.
+        clip_pooling: what pools the frames' probabilities into the clip's; None: the network's own way.
     """
 
     sample_rate_hz: int
     min_samples: int
     num_classes: int
+    channels: int
+    may_start_fresh: tuple[str, ...] = ("clip_pooling.",)
     head_dropout: float = 0.0
     dropout_scale: float = 1.0
     spec_augment: bool = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clip_pooling: ClipPooling | None = None  # no class attribute: that would hide the module
 
     @abstractmethod
     def frame_features(self, wave: Tensor) -> Tensor:
@@ -37,12 +50,25 @@ class Backbone(nn.Module):
         `dropout` is the probability to apply, 0 outside the released program's noisy selection.
         """
 
-    @abstractmethod
     def clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
-        """C(P(M)) of the paper: features [B, T, C], pooled over the frames, to logits [B, L].
+        """Features [B, T, C] to the clip's logits [B, L], by `clip_pooling` or in the network's own way.
 
         `dropout` is the probability to apply: `training_dropout()` before a loss, 0 in selection.
         """
+        if self.clip_pooling is None:
+            return self.own_clip_logits(features, dropout)
+        return self.clip_pooling(features, self.frame_logits(features, dropout))
+
+    def own_clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        """C(P(M)) of the paper's equation 2: the classifier on the maximum plus the mean over the frames."""
+        return self.frame_logits((features.amax(1) + features.mean(1))[:, None], dropout)[:, 0]
+
+    def pool_clips_by(self, pooling: str) -> None:
+        """Let one of `glat.pooling.POOLINGS` make the clip's score from the frames' probabilities.
+
+        "attention" has weights of its own, which the state dict then holds too.
+        """
+        self.clip_pooling = ClipPooling(pooling, self.channels, self.num_classes)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Clip logits [B, L] of waveforms [B, S]: the backbone alone, without GL-AT."""

@@ -14,7 +14,7 @@ from .base import Backbone
 
 MEL_BINS = 64
 # PANNs keeps its DFT and mel matrices in the state dict; here they are computed.
-_FROZEN = ("spectrogram_extractor.", "logmel_extractor.")
+FROZEN = ("spectrogram_extractor.", "logmel_extractor.")
 
 
 def scaled(channels: int, width: float) -> int:
@@ -59,7 +59,7 @@ class PannsBackbone(Backbone):
 
     def __init__(self, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.channels = num_classes, channels
         self.log_mel = LogMel(self.sample_rate_hz, mel_bins=MEL_BINS)
         # H = 1 + S // hop must fill one frame; the reflection at the ends needs more than half a window.
         fewest = (self.hops_per_frame - 1) * self.log_mel.hop_samples
@@ -105,11 +105,11 @@ class PannsBackbone(Backbone):
         x = self.embedding(features, dropout)
         return self.fc_audioset(F.dropout(x, dropout) if dropout > 0 else x)
 
-    def clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+    def own_clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         # Max plus mean, without a half; the classifier sees the embedding before PANNs' second dropout, as in PANNs.
         return self.fc_audioset(self.embedding(features.amax(1) + features.mean(1), dropout))
 
 
 def _drop_frozen(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    for key in [key for key in state_dict if key.startswith(tuple(prefix + name for name in _FROZEN))]:
+    for key in [key for key in state_dict if key.startswith(tuple(prefix + name for name in FROZEN))]:
         del state_dict[key]

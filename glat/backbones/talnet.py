@@ -49,13 +49,13 @@ class TALNet(Backbone):
     """
 
     sample_rate_hz = 16_000
+    # TALNet keeps its normaliser in a file of its own; the attention is new where the weights pooled otherwise.
+    may_start_fresh = ("standardise.", "fc_att.")
     hops_per_frame = 4
 
     def __init__(self, num_classes: int = 527, width: float = 1.0, pooling: str = "linear") -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise UserError(f"unknown pooling {pooling!r}; choose one of {', '.join(POOLINGS)}")
-        self.num_classes, self.pooling = num_classes, pooling
+        self.num_classes = num_classes
         self.log_mel = LogMel(
             self.sample_rate_hz,
             fft_samples=4096,
@@ -75,16 +75,27 @@ class TALNet(Backbone):
         for i, (before, after) in enumerate(pairwise(channels), start=1):
             self.add_module(f"conv{i}", Convolution(before, after))
         # Five halvings leave two bins of the mel axis.
-        top, self.hidden = 2 * channels[-1], channels[-1]
-        self.gru = BiGRU(top, self.hidden)
-        self.fc_prob = nn.Linear(2 * self.hidden, num_classes)
-        self.fc_att = nn.Linear(2 * self.hidden, num_classes) if pooling == "attention" else None
+        self.channels = 2 * channels[-1]
+        self.gru = BiGRU(self.channels, channels[-1])
+        self.fc_prob = nn.Linear(self.channels, num_classes)
+        self.fc_att: nn.Linear | None = None
+        self.pool_clips_by(pooling)
         initialise(self)
         for weight in self.gru.parameters():
             if weight.dim() == 2:
                 nn.init.orthogonal_(weight)
             else:
                 nn.init.zeros_(weight)
+
+    def pool_clips_by(self, pooling: str) -> None:
+        if pooling not in POOLINGS:
+            raise UserError(f"unknown pooling {pooling!r}; choose one of {', '.join(POOLINGS)}")
+        self.pooling = pooling
+        if pooling == "attention":
+            self.fc_att = nn.Linear(self.channels, self.num_classes)
+            initialise(self.fc_att)
+        else:
+            self.fc_att = None
 
     def estimate_normalizer(self, waves: Tensor) -> None:
         """Mean and deviation of every mel bin over training clips [M, S]: all, or 2 000 to 4 000 at even distances."""
@@ -109,7 +120,7 @@ class TALNet(Backbone):
     def frame_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         return self.fc_prob(F.dropout(features, dropout, training=dropout > 0))
 
-    def clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+    def own_clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         features = F.dropout(features, dropout, training=dropout > 0)
         attention = None if self.fc_att is None else self.fc_att(features)
         return pool_logits(self.fc_prob(features), self.pooling, attention=attention)

@@ -18,7 +18,7 @@ ENTRIES = {
     "step",  # steps done; with the config, also the place in the learning rate's schedule
     "model",
     "learner",  # optimiser, loss scale, averaged weights, skipped steps
-    "sampler",  # None: the order of the clips is a function of seed and step
+    "sampler",
     "random",  # of every rank
     "best",  # the best evaluation, and when the last one was
     "config",

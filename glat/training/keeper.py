@@ -26,6 +26,7 @@ class Keeper:
     Attributes:
         first_step: steps that earlier processes made.
         best: the best evaluation.
+        sampler: the state of what draws the clips; empty for a run that starts.
         notes: what to say of how the run goes on.
     """
 
@@ -38,7 +39,8 @@ class Keeper:
         checkpoint: Path | None,
     ) -> None:
         self.folder, self.config, self.facts, self.learner, self.ranks = folder, config, facts, learner, learner.ranks
-        self.first_step, self.best, self.sampler = 0, Best(), None
+        self.first_step, self.best = 0, Best()
+        self.sampler: dict[str, Any] = {}
         self.notes: list[str] = []
         restored = False
         if checkpoint is not None:
@@ -67,11 +69,11 @@ class Keeper:
             for name, value in values.items():
                 self.curves.add_scalar(name, value, step)
 
-    def save(self, step: int, sampler: Any) -> None:
+    def save(self, step: int, sampler: dict[str, Any]) -> None:
         """Write a checkpoint, then the weights alone.
 
         Args:
-            sampler: the state of what draws the clips; None where a function of the step does.
+            sampler: the state of what draws the clips, after this step's.
         """
         state = {
             "step": step,
