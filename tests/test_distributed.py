@@ -44,23 +44,6 @@ def rank_1(process):
     return int(pid)
 
 
-def kill_rank_1(folder, *options):
-    """Kill it between two checkpoints, and return how torchrun ended."""
-    run = (*TINY, "--iterations", 60, "--save-every", 5, "--run-dir", folder, "--resume", "auto")
-    process = start(*run, command=(*TORCHRUN, *options, str(ROOT / "train.py")))
-    wait_for(lambda: (folder / "checkpoints" / "000000000010.pt").exists(), process)
-    os.kill(rank_1(process), signal.SIGKILL)
-    return finish(process)
-
-
-def test_a_rank_that_dies_ends_the_run_and_says_so(tmp_path):
-    status, _, complained = kill_rank_1(tmp_path / "run")
-    assert status != 0
-    assert "rank 0 lost another rank" in complained
-    assert "give the same command again with --resume auto" in complained
-    assert any((tmp_path / "run" / "checkpoints").glob("[0-9]*.pt"))
-
-
 def test_terminated_ranks_agree_on_the_step_they_save(tmp_path):
     folder = tmp_path / "run"
     run = (*TINY, "--iterations", 1000, "--log-every", 1, "--save-every", 1000, "--run-dir", folder)
@@ -73,10 +56,17 @@ def test_terminated_ranks_agree_on_the_step_they_save(tmp_path):
     assert len(list((folder / "checkpoints").glob("[0-9]*.pt"))) == 1
 
 
-def test_a_run_that_may_restart_goes_on_by_itself(tmp_path):
-    status, said, complained = kill_rank_1(tmp_path / "run", "--max-restarts", "1")
+def test_a_rank_that_dies_ends_the_run_which_says_so_and_restarts_by_itself(tmp_path):
+    folder = tmp_path / "run"
+    run = (*TINY, "--iterations", 60, "--save-every", 5, "--run-dir", folder, "--resume", "auto")
+    process = start(*run, command=(*TORCHRUN, "--max-restarts", "1", str(ROOT / "train.py")))
+    wait_for(lambda: (folder / "checkpoints" / "000000000010.pt").exists(), process)
+    os.kill(rank_1(process), signal.SIGKILL)
+    status, said, complained = finish(process)
     assert status == 0, complained
+    assert "rank 0 lost another rank" in complained
+    assert "give the same command again with --resume auto" in complained
     assert "going on after step" in said
-    steps = [row["step"] for row in metrics(tmp_path / "run")]
+    steps = [row["step"] for row in metrics(folder)]
     assert steps == sorted(steps)
     assert steps[-1] == 60
