@@ -1,9 +1,11 @@
 """Audio files to samples: decoding, downmix, resampling, and saying what is wrong with a file."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -31,6 +33,15 @@ class UnreadableAudio(UserError):  # noqa: N818
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}; mend it, convert it to .wav or .flac, or leave it out")
         self.reason = reason
+
+
+class Header(NamedTuple):
+    """What a file says of itself."""
+
+    rate_hz: int
+    frames: int
+    format: str  # libsndfile's name: "WAV", "FLAC", "OGG", ...
+    is_integer: bool  # its samples are integers, so that none can pass full scale or be NaN
 
 
 class Decoded(NamedTuple):
@@ -69,7 +80,8 @@ def read_audio(path: Path, sample_rate_hz: int, *, max_seconds: float | None = N
             where libsndfile would return what is left), FLAC that does not say its length, no samples, NaN or
             infinite samples, only zeros.
     """
-    return _resampled(path, decode(path, max_seconds=max_seconds), sample_rate_hz, max_seconds)
+    decoded = decode(path, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
+    return _resampled(path, decoded, sample_rate_hz, max_seconds)
 
 
 def read_clip(path: Path, sample_rate_hz: int, max_seconds: float) -> Clip:
@@ -79,39 +91,80 @@ def read_clip(path: Path, sample_rate_hz: int, max_seconds: float) -> Clip:
         UnreadableAudio: as of `read_audio`; a peak above twice full scale (samples on another scale); silence in
             16 bits.
     """
-    decoded = decode(path, max_seconds=max_seconds)
+    decoded = decode(path, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz)
     samples = _resampled(path, decoded, sample_rate_hz, max_seconds)
+    peak = _usable_peak(path, samples, max_seconds)
+    return Clip(to_int16(samples), peak, decoded.rate_hz, decoded.channels)
+
+
+def read_samples(
+    path: Path, sample_rate_hz: int, max_seconds: float, stream: BinaryIO | None = None
+) -> NDArray[np.float32]:
+    """What `read_clip` reads, before it becomes int16.
+
+    Args:
+        stream: where the file's bytes come from, if not from `path`, which then only names them.
+
+    Raises:
+        UnreadableAudio: as of `read_clip`.
+    """
+    decoded = decode(path, max_seconds=max_seconds, sample_rate_hz=sample_rate_hz, stream=stream)
+    samples = _resampled(path, decoded, sample_rate_hz, max_seconds)
+    _usable_peak(path, samples, max_seconds)
+    return samples
+
+
+def is_usable_peak(peak: float) -> bool:
+    """Whether the peak of a clip is neither silence in 16 bits, nor another scale than ±1, nor NaN."""
+    return bool(np.float32(peak) * np.float32(32767) >= 1 and peak <= _LOUDEST)
+
+
+def _usable_peak(path: Path, samples: NDArray[np.float32], max_seconds: float) -> float:
     peak = float(max(samples.max(), -samples.min()))
     if not peak <= _LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
         raise UnreadableAudio(path, f"peaks at {peak:.4g} times full scale; scale it to ±1")
-    wave = to_int16(samples)
-    if not wave.any():
+    if not is_usable_peak(peak):
         raise UnreadableAudio(path, f"is silent (in its first {max_seconds:g} s, in 16 bits)")
-    return Clip(wave, peak, decoded.rate_hz, decoded.channels)
+    return peak
 
 
-def decode(path: Path, *, max_seconds: float | None = None) -> Decoded:
+def read_header(path: Path, stream: BinaryIO | None = None) -> Header:
+    """What a file says of itself, without decoding it.
+
+    Raises:
+        UnreadableAudio: as of `read_audio`, as far as that can be told without decoding; no samples.
+    """
+    with _opened(path, stream) as file:
+        if not file.frames:
+            raise UnreadableAudio(path, "holds no samples")
+        return Header(file.samplerate, file.frames, file.format, file.subtype.startswith("PCM_"))
+
+
+def frames_for(seconds: float, rate_hz: int, sample_rate_hz: int | None) -> int:
+    """How many samples of a file at `rate_hz` are decoded for a clip at `sample_rate_hz` (None: any other)."""
+    if rate_hz == sample_rate_hz:
+        return round(seconds * rate_hz)
+    return int((seconds + _MARGIN_SECONDS) * rate_hz) + 1
+
+
+def decode(
+    path: Path, *, max_seconds: float | None = None, sample_rate_hz: int | None = None, stream: BinaryIO | None = None
+) -> Decoded:
     """Decode a file of any length to mono at its own rate.
 
     Args:
         max_seconds: decode little more than this from the start; None: all.
+        sample_rate_hz: where the file has this rate, decode no more than `max_seconds`.
+        stream: where the file's bytes come from, if not from `path`, which then only names them.
 
     Raises:
         UnreadableAudio: as of `read_audio`.
     """
-    try:
-        if not path.exists():
-            raise UnreadableAudio(path, "no such file")
-        if not path.is_file():  # opening a pipe would wait for ever
-            raise UnreadableAudio(path, "is a folder" if path.is_dir() else "is no regular file")
-        decoded = _decode(path, max_seconds)
-    except soundfile.LibsndfileError as error:
-        raise UnreadableAudio(path, f"cannot be decoded ({error.error_string.strip().rstrip('.')})") from error
-    except (OSError, ValueError, TypeError, MemoryError, soundfile.SoundFileError) as error:
-        # soundfile raises TypeError for headerless formats; ValueError: a NUL or surrogate in the name
-        if isinstance(error, UnreadableAudio):
-            raise
-        raise UnreadableAudio(path, f"cannot be opened ({error})") from error
+    with _opened(path, stream) as file:
+        wanted = file.frames
+        if max_seconds is not None:
+            wanted = min(wanted, frames_for(max_seconds, file.samplerate, sample_rate_hz))
+        decoded = _decode(path, file, wanted)
     if not len(decoded.mono):
         raise UnreadableAudio(path, "holds no samples")
     least, most = decoded.mono.min(), decoded.mono.max()
@@ -120,6 +173,33 @@ def decode(path: Path, *, max_seconds: float | None = None) -> Decoded:
     if least == most == 0:
         raise UnreadableAudio(path, "is silent (only zeros)")
     return decoded
+
+
+@contextmanager
+def _opened(path: Path, stream: BinaryIO | None) -> Iterator[Any]:
+    """The SoundFile of a file that does not say itself that it is damaged; what fails inside is UnreadableAudio."""
+    try:
+        if stream is None:
+            if not path.exists():
+                raise UnreadableAudio(path, "no such file")
+            if not path.is_file():  # opening a pipe would wait for ever
+                raise UnreadableAudio(path, "is a folder" if path.is_dir() else "is no regular file")
+            with path.open("rb") as file:
+                cut_off = not _may_be_whole_ogg(file)
+        else:
+            cut_off = not _may_be_whole_ogg(stream)
+        with soundfile.SoundFile(path if stream is None else stream) as file:
+            _check_header(path, file)
+            if file.format == "OGG" and cut_off:
+                raise UnreadableAudio(path, "is cut off: the last page of the Ogg stream is missing")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise UnreadableAudio(path, f"cannot be decoded ({error.error_string.strip().rstrip('.')})") from error
+    except (OSError, ValueError, TypeError, MemoryError, soundfile.SoundFileError) as error:
+        # soundfile raises TypeError for headerless formats; ValueError: a NUL or surrogate in the name
+        if isinstance(error, UnreadableAudio):
+            raise
+        raise UnreadableAudio(path, f"cannot be opened ({error})") from error
 
 
 def _resampled(path: Path, decoded: Decoded, sample_rate_hz: int, max_seconds: float | None) -> NDArray[np.float32]:
@@ -133,41 +213,41 @@ def _resampled(path: Path, decoded: Decoded, sample_rate_hz: int, max_seconds: f
     return mono
 
 
-def _decode(path: Path, max_seconds: float | None) -> Decoded:
-    with soundfile.SoundFile(path) as file:
-        rate, channels, claimed = file.samplerate, file.channels, file.frames
-        if not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
-            raise UnreadableAudio(path, f"has a sample rate of {rate} Hz, outside {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz")
-        if claimed >= 1 << 62:  # FLAC that was written into a pipe; soundfile fails at its end
-            raise UnreadableAudio(path, "is a stream that does not say its length")
-        sizes = [(int(said), int(there)) for said, there in _CUT_OFF.findall(file.extra_info)]
-        if any(there < said < _STREAMED for said, there in sizes):
-            raise UnreadableAudio(path, "is cut off: the file is shorter than its header says")
-        if file.format == "OGG" and not _ends_with_last_page(path):
-            raise UnreadableAudio(path, "is cut off: the last page of the Ogg stream is missing")
-        wanted = claimed if max_seconds is None else min(claimed, int((max_seconds + _MARGIN_SECONDS) * rate) + 1)
-        blocks: list[NDArray[np.float32]] = []
-        got = 0
-        while got < wanted:
-            block = file.read(min(_BLOCK, wanted - got), dtype="float32", always_2d=True)
-            if not len(block):
-                break
-            got += len(block)
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # what comes of infinite samples is refused by the caller
-                blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
+def _check_header(path: Path, file: Any) -> None:
+    rate = file.samplerate
+    if not _RATES_HZ[0] <= rate <= _RATES_HZ[1]:
+        raise UnreadableAudio(path, f"has a sample rate of {rate} Hz, outside {_RATES_HZ[0]} to {_RATES_HZ[1]} Hz")
+    if file.frames >= 1 << 62:  # FLAC that was written into a pipe; soundfile fails at its end
+        raise UnreadableAudio(path, "is a stream that does not say its length")
+    sizes = [(int(said), int(there)) for said, there in _CUT_OFF.findall(file.extra_info)]
+    if any(there < said < _STREAMED for said, there in sizes):
+        raise UnreadableAudio(path, "is cut off: the file is shorter than its header says")
+
+
+def _decode(path: Path, file: Any, wanted: int) -> Decoded:
+    blocks: list[NDArray[np.float32]] = []
+    got = 0
+    while got < wanted:
+        block = file.read(min(_BLOCK, wanted - got), dtype="float32", always_2d=True)
+        if not len(block):
+            break
+        got += len(block)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of infinite samples is refused by the caller
+            blocks.append(block[:, 0] if block.shape[1] == 1 else block.mean(axis=1))
     if got < wanted:
-        raise UnreadableAudio(path, f"is cut off: {got} of {claimed} samples decode")
+        raise UnreadableAudio(path, f"is cut off: {got} of {file.frames} samples decode")
     mono = blocks[0] if len(blocks) == 1 else np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    return Decoded(mono, rate, channels)
+    return Decoded(mono, file.samplerate, file.channels)
 
 
-def _ends_with_last_page(path: Path) -> bool:
-    """Whether an Ogg file ends with a whole page that is marked as the stream's last (RFC 3533, section 6)."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2 * _OGG_PAGE))
-        tail = file.read()
+def _may_be_whole_ogg(file: BinaryIO) -> bool:
+    """Whether a stream, if it is Ogg, ends with a whole page that is marked as its last (RFC 3533, section 6)."""
+    if file.read(4) != b"OggS":
+        file.seek(0)
+        return True
+    file.seek(max(0, file.seek(0, os.SEEK_END) - 2 * _OGG_PAGE))
+    tail = file.read()
+    file.seek(0)
     start = tail.rfind(b"OggS")
     page = tail[start:] if start >= 0 else b""
     if len(page) < 27:
@@ -179,6 +259,12 @@ def _ends_with_last_page(path: Path) -> bool:
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """Clip to ±1 and scale to ±32767, truncated toward 0, as PANNs packs its audio."""
     return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+
+
+def rounded_up(samples: int, sample_rate_hz: int) -> int:
+    """The length of clips none of which is longer than `samples`: a multiple of 0.1 s."""
+    tenths = -(-10 * samples // sample_rate_hz)
+    return -(-tenths * sample_rate_hz // 10)
 
 
 def read_clips(
@@ -216,8 +302,7 @@ def read_clips(
     lengths = np.array([results[i] for i in kept], np.int64)
     S = S_max
     if clip_seconds is None and kept:
-        tenths = -(-10 * int(lengths.max()) // sample_rate_hz)
-        S = min(S_max, -(-tenths * sample_rate_hz // 10))
+        S = min(S_max, rounded_up(int(lengths.max()), sample_rate_hz))
     flat = waves.reshape(-1)
     if S_max > S or reasons:  # close the gaps in place: every row moves towards the front
         for new, old in enumerate(kept):
