@@ -82,11 +82,9 @@ def read_clip(path: Path, sample_rate_hz: int, max_seconds: float) -> Clip:
     decoded = decode(path, max_seconds=max_seconds)
     samples = _resampled(path, decoded, sample_rate_hz, max_seconds)
     peak = float(max(samples.max(), -samples.min()))
-    if not peak <= _LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
-        raise UnreadableAudio(path, f"peaks at {peak:.4g} times full scale; scale it to ±1")
+    if reason := wrong_peak(peak):
+        raise UnreadableAudio(path, f"in its first {max_seconds:g} s {reason}")
     wave = to_int16(samples)
-    if not wave.any():
-        raise UnreadableAudio(path, f"is silent (in its first {max_seconds:g} s, in 16 bits)")
     return Clip(wave, peak, decoded.rate_hz, decoded.channels)
 
 
@@ -174,6 +172,13 @@ def _ends_with_last_page(path: Path) -> bool:
         return False
     lacing = page[27 : 27 + page[26]]
     return bool(page[5] & 4) and len(lacing) == page[26] and len(page) >= 27 + len(lacing) + sum(lacing)
+
+
+def wrong_peak(peak: float) -> str | None:
+    """Why samples of this peak make no clip: above twice full scale (another scale), or silent in 16 bits."""
+    if not peak <= _LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
+        return f"peaks at {peak:.4g} times full scale; scale it to ±1"
+    return None if np.float32(peak) * 32767 >= 1 else "is silent in 16 bits"
 
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:

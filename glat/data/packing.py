@@ -194,6 +194,7 @@ def _write_shards(tasks: list[_Task], workers: int, report: Report) -> None:
     # Not fork: soundfile, HDF5 and torch have threads and locks that a fork would copy in any state.
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
+    context.set_forkserver_preload([__name__])  # torch takes seconds to import: once, not once a worker
     with ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_start_worker) as pool:
         waiting = iter(missing)
         running: dict[Future[None], _Task] = {}
