@@ -183,7 +183,9 @@ def wrong_peak(peak: float) -> str | None:
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """Clip to ±1 and scale to ±32767, truncated toward 0, as PANNs packs its audio."""
-    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    scaled = np.empty(samples.shape, np.int16)
+    np.multiply(np.clip(samples, -1, 1), 32767, out=scaled, casting="unsafe")  # no second array of floats
+    return scaled
 
 
 def read_clips(
