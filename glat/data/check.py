@@ -162,7 +162,8 @@ def judge(
     report = Report(classes, tuple(train), tuple(evaluation), (), tuple(left_out))
     found: list[Finding] = []
     if no_split:
-        found.append(Finding(True, f"no training and evaluation: {no_split}", "see there"))
+        what, _, mend = no_split.partition("; ")
+        found.append(Finding(True, f"no training and evaluation: {what}", mend))
     rules: tuple[Callable[[Report], list[Finding]], ...] = (_damage, _duplicates, _balance, _formats)
     for rule in rules:
         found += rule(report)
