@@ -114,17 +114,10 @@ def read_samples(
     return samples
 
 
-def is_usable_peak(peak: float) -> bool:
-    """Whether the peak of a clip is neither silence in 16 bits, nor another scale than ±1, nor NaN."""
-    return bool(np.float32(peak) * np.float32(32767) >= 1 and peak <= _LOUDEST)
-
-
 def _usable_peak(path: Path, samples: NDArray[np.float32], max_seconds: float) -> float:
     peak = float(max(samples.max(), -samples.min()))
-    if not peak <= _LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
-        raise UnreadableAudio(path, f"peaks at {peak:.4g} times full scale; scale it to ±1")
-    if not is_usable_peak(peak):
-        raise UnreadableAudio(path, f"is silent (in its first {max_seconds:g} s, in 16 bits)")
+    if reason := wrong_peak(peak):
+        raise UnreadableAudio(path, f"in its first {max_seconds:g} s {reason}")
     return peak
 
 
@@ -256,9 +249,18 @@ def _may_be_whole_ogg(file: BinaryIO) -> bool:
     return bool(page[5] & 4) and len(lacing) == page[26] and len(page) >= 27 + len(lacing) + sum(lacing)
 
 
+def wrong_peak(peak: float) -> str | None:
+    """Why samples of this peak make no clip: above twice full scale (another scale), or silent in 16 bits."""
+    if not peak <= _LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
+        return f"peaks at {peak:.4g} times full scale; scale it to ±1"
+    return None if np.float32(peak) * 32767 >= 1 else "is silent in 16 bits"
+
+
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
     """Clip to ±1 and scale to ±32767, truncated toward 0, as PANNs packs its audio."""
-    return (np.clip(samples, -1, 1) * 32767).astype(np.int16)
+    scaled = np.empty(samples.shape, np.int16)
+    np.multiply(np.clip(samples, -1, 1), 32767, out=scaled, casting="unsafe")  # no second array of floats
+    return scaled
 
 
 def rounded_up(samples: int, sample_rate_hz: int) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 from torch import Tensor
 
-from .audio import UnreadableAudio, frames_for, is_usable_peak
+from .audio import UnreadableAudio, frames_for, wrong_peak
 from .encoded import EncodedClips
 from .loading import RowByRow
 from .resample import can_resample, resample
@@ -180,9 +180,9 @@ class Dali:
         glance = _peaks(wave[:, :_GLANCE])
         for place in np.flatnonzero(trusted):
             if source.is_integer[rows[place]]:
-                trusted[place] = is_usable_peak(glance[place]) or is_usable_peak(_peaks(wave[place]))
+                trusted[place] = not (wrong_peak(glance[place]) and wrong_peak(_peaks(wave[place])))
             else:  # NaN may lie behind the clip's end, where soundfile finds it
-                trusted[place] = is_usable_peak(_peaks(wave[place])) and np.isfinite(_peaks(decoded[place]))
+                trusted[place] = not wrong_peak(_peaks(wave[place])) and np.isfinite(_peaks(decoded[place]))
         for place in np.flatnonzero(ours & ~trusted):
             result = self.by_row.read(int(rows[place]))
             if isinstance(result, str):
