@@ -65,7 +65,7 @@ class Dali:
         self.refused: set[int] = set()  # rows of batches in which DALI met an error that soundfile did not
         self.placeholder = _placeholder()
         on_gpu = device.type == "cuda"
-        self.stream = torch.cuda.Stream(device) if on_gpu else None
+        self.stream = torch.cuda.Stream(device) if on_gpu else None  # of its own: looking at samples waits for it
         self.lent: list[Tensor] = []
         self.held: list[tuple[list[Tensor], Any]] = []
 
@@ -82,7 +82,7 @@ class Dali:
         side: AbstractContextManager[Any] = nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
         with side:
             try:
-                outputs = self.pipeline.share_outputs(cuda_stream=self.stream)
+                outputs = self.pipeline.share_outputs()  # waits for DALI, and for nothing else on the device
                 decoded = torch.from_dlpack(outputs[0].as_tensor())
                 frames, rates = (np.asarray(part.as_array()).reshape(-1) for part in outputs[1:])
                 self.pipeline.release_outputs()

@@ -208,7 +208,8 @@ class _FromMemory:
 class RowByRow:
     """Every clip is a job of its own: it is read, and decoded where it must be, by one of some threads.
 
-    Threads suffice: reading, libsndfile and soxr give up Python's lock, and nothing is copied between processes.
+    Threads suffice: reading, libsndfile and soxr give up Python's lock, and nothing is copied between processes as
+    DataLoader's workers have to.
     """
 
     def __init__(self, source: ClipSource, workers: int, known: dict[int, str], device: torch.device) -> None:

@@ -245,6 +245,7 @@ GONE_BAD = {
     "cut wav": (FLOAT, lambda path: path.write_bytes(path.read_bytes()[:9_000])),
     "cut flac": (FLAC, lambda path: path.write_bytes(path.read_bytes()[:9_000])),
     "cut ogg": (OGG, lambda path: path.write_bytes(path.read_bytes()[:-200])),
+    "ogg with zeros at its end": (OGG, lambda path: path.write_bytes(path.read_bytes()[:-3_000] + bytes(3_000))),
     "flac with zeros in the middle": (FLAC, overwrite(5_000, bytes(6_000))),
     "wav with NaN": (FLOAT, overwrite(4_096, np.full(9, np.nan, np.float32).tobytes())),
     "wav with infinity": (FLOAT, overwrite(4_096, np.full(1, np.inf, np.float32).tobytes())),
