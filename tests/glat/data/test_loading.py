@@ -273,6 +273,21 @@ def test_a_file_that_goes_bad_is_replaced_and_reported_once(tmp_path, loader, ki
             np.testing.assert_allclose(wave, expected_wave(tmp_path / names[row]), rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.parametrize("change", ["channels", "rate"])
+def test_a_file_that_was_replaced_by_one_of_the_same_size_is_heard_as_it_is(tmp_path, loader, change):
+    names = write_files(tmp_path, 3)
+    source = open_files(tmp_path, names)
+    size = (tmp_path / names[1]).stat().st_size
+    samples = noise(0.4, seed=9)
+    other = encoded(samples.reshape(-1, 2), RATE) if change == "channels" else encoded(samples, 22_050)
+    assert len(other) == size
+    (tmp_path / names[1]).write_bytes(other)
+    (batch,), reported = run(source, [[0, 1, 2]], loader)
+    assert reported == []
+    assert batch.lengths[1] == len(source.read_samples(1)) != source.lengths[1]
+    np.testing.assert_allclose(batch.wave[1], expected_wave(tmp_path / names[1]), rtol=0, atol=ROUNDING)
+
+
 def test_a_file_that_is_deleted_while_batches_are_made_is_replaced(tmp_path, loader):
     names = write_files(tmp_path, 4)
     source = open_files(tmp_path, names)
