@@ -43,7 +43,7 @@ def load(
     seed: int = 0,
     workers: int | None = None,
     mixer: Mixer | None = None,
-) -> Data:
+) -> Data[Clips]:
     """Load a data set for training and evaluation.
 
     Args:
@@ -120,7 +120,7 @@ def _recordings(
     eval_folds: tuple[str, ...],
     seed: int,
     workers: int | None,
-) -> Data:
+) -> Data[Clips]:
     manifest = read_manifest(data)
     # Decided before a file is opened, so that a file that goes bad moves no other file to the other side.
     is_eval = split(manifest.recordings, eval_folds, seed)
