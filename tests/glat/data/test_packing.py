@@ -151,6 +151,7 @@ def test_kills_lose_and_double_nothing(tmp_path):
         with program.stdout:
             if attempt == 0:
                 while not any(out.glob(".shard-*")):  # the first dies within its first shards, most likely
+                    assert program.poll() is None
                     time.sleep(0.001)
             else:
                 for _ in range(3):
