@@ -51,7 +51,7 @@ class Packing:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Shard:
     """One shard to write."""
 
     path: Path
@@ -92,7 +92,7 @@ def pack(
     total = len(manifest.recordings)
     many = clips_per_shard or min(CLIPS_PER_SHARD, -(-total // _FEWEST_SHARDS))
     tasks = [
-        _Task(
+        Shard(
             out / f"shard-{first // many:05d}.h5",
             manifest.recordings[first : first + many],
             manifest.classes,
@@ -184,7 +184,7 @@ class _WriteError(Exception):
         self.errno, self.strerror = number, reason
 
 
-def _write_shards(tasks: list[_Task], workers: int, report: Report) -> None:
+def _write_shards(tasks: list[Shard], workers: int, report: Report) -> None:
     total = sum(len(task.recordings) for task in tasks)
     missing = [task for task in tasks if not task.path.exists()]
     done = total - sum(len(task.recordings) for task in missing)
@@ -197,12 +197,12 @@ def _write_shards(tasks: list[_Task], workers: int, report: Report) -> None:
     context.set_forkserver_preload([__name__])  # torch takes seconds to import: once, not once a worker
     with ProcessPoolExecutor(min(workers, len(missing)), context, initializer=_start_worker) as pool:
         waiting = iter(missing)
-        running: dict[Future[None], _Task] = {}
+        running: dict[Future[None], Shard] = {}
         try:
             while True:
                 # Few at a time: the recordings of two million clips are not to queue in pipes.
                 while len(running) < 2 * workers and (task := next(waiting, None)):
-                    running[pool.submit(_write_shard, task)] = task
+                    running[pool.submit(write_shard, task)] = task
                 if not running:
                     return
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -232,7 +232,8 @@ def _start_worker() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _write_shard(task: _Task) -> None:
+def write_shard(task: Shard) -> None:
+    """Decode and write one shard, whole or not at all."""
     try:
         with replaced(task.path) as temporary:
             _fill_shard(temporary, task)
@@ -243,7 +244,7 @@ def _write_shard(task: _Task) -> None:
         raise _WriteError(number, os.strerror(number) if number else str(error)) from None
 
 
-def _fill_shard(path: Path, task: _Task) -> None:
+def _fill_shard(path: Path, task: Shard) -> None:
     S = round(task.clip_seconds * task.sample_rate_hz)
     rows = len(task.recordings)
     packed: list[tuple[Recording, Clip]] = []
@@ -298,7 +299,7 @@ def _columns(classes: tuple[str, ...], packed: list[tuple[Recording, Clip]]) -> 
 # Tables
 
 
-def _write_tables(out: Path, plan: dict[str, Any], tasks: list[_Task], skipped: tuple[Skipped, ...]) -> None:
+def _write_tables(out: Path, plan: dict[str, Any], tasks: list[Shard], skipped: tuple[Skipped, ...]) -> None:
     shards: list[dict[str, Any]] = []
     names: list[str] = []
     left_out = [(skip.file, skip.reason) for skip in skipped]

@@ -184,13 +184,10 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
         if (path / MANIFEST).is_file():
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            if not manifest["complete"]:
-                raise UserError(f"--data {path}: not packed to the end; give the same glat pack again to finish it")
-            files = [path / shard["file"] for shard in manifest["shards"]]
-            if manifest["skipped"]:
-                left_out = f"{manifest['skipped']} recordings were left out of the pack; its skipped.csv says why"
-                skipped.append(Skipped(str(path), left_out))
+            files, left_out = _listed(path)
+            if left_out:
+                why = f"{left_out} recordings were left out of the pack; its skipped.csv says why"
+                skipped.append(Skipped(str(path), why))
     elif path.is_file():
         files = [path]
     else:
@@ -233,6 +230,19 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
         clip_samples=first.clip_samples,
         skipped=tuple(skipped),
     )
+
+
+def _listed(folder: Path) -> tuple[list[Path], int]:
+    """The shards of a finished packing, and how many recordings it left out."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["complete"]:
+            return [folder / shard["file"] for shard in manifest["shards"]], manifest["skipped"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / MANIFEST} is no manifest of glat pack ({error!r}); pack into a new folder"
+        ) from error
+    raise UserError(f"--data {folder}: not packed to the end; give the same glat pack again to finish it")
 
 
 @dataclass(frozen=True, eq=False)

@@ -151,6 +151,7 @@ def test_kills_lose_and_double_nothing(tmp_path):
         with program.stdout:
             if attempt == 0:
                 while not any(out.glob(".shard-*")):  # the first dies within its first shards, most likely
+                    assert program.poll() is None
                     time.sleep(0.001)
             else:
                 for _ in range(3):
@@ -158,8 +159,11 @@ def test_kills_lose_and_double_nothing(tmp_path):
                 time.sleep(random.uniform(0, 0.05))
             program.send_signal(signal.SIGKILL)
             program.wait()
-        while processes_of(program.pid):  # workers die with their parent; a test that hangs here found one that did not
+        for _ in range(500):  # workers die with their parent, soon
+            if not processes_of(program.pid):
+                break
             time.sleep(0.02)
+        assert not processes_of(program.pid)
         if attempt == 0:
             assert any(out.glob(".shard-*"))
         whole_after_kill.append({path: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")})

@@ -226,3 +226,6 @@ def test_unfinished_and_foreign_things_are_refused(packs, tmp_path, foreign, lab
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"complete": False}))
     with pytest.raises(UserError, match="not packed to the end; give the same glat pack again"):
         open_packs(packs)
+    manifest.write_text("[]")
+    with pytest.raises(UserError, match="is no manifest of glat pack"):
+        open_packs(packs)
