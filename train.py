@@ -7,7 +7,7 @@ evaluate, checkpoint. `main` can be imported.
 import math
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import torch
@@ -15,11 +15,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from glat import data, run
+from glat.augment import augmentation
 from glat.backbones import sample_rate_hz_of
 from glat.checkpoint import initialise, read_pretrained, settled
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
-from glat.data import Batch
+from glat.data import Batch, Skipped, choose_loader
+from glat.data.loading import Loading
 from glat.data.samplers import build_sampler
 from glat.evaluate import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
@@ -38,6 +40,8 @@ from glat.plots import plot_curves
 from glat.progress import Progress
 from glat.step import TrainingStep, time_a_step
 from glat.training import dry_run, nan
+from glat.training.feed import Feed, SomeClips
+from glat.training.feed import load as load_rows
 from glat.training.keeper import Keeper
 from glat.training.learner import Learner, Seen
 from glat.training.ranks import ALONE, Ranks, joined
@@ -74,31 +78,37 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
 
     # The data: every rank draws the clips of the whole step, and loads its own
     sample_rate_hz = sample_rate_hz_of(config.model.backbone)
-    sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed)
+    in_memory = config.feed.in_memory()
+    sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed, in_memory=in_memory)
     train, classes = sets.train, sets.train.classes
-    clip_samples = train.waves.shape[1]
+    sampler = build_sampler(config.feed.sampler, train.targets, seed)
+    lost: list[Skipped] = []  # recordings that went bad since they were opened
 
-    sampler = build_sampler("plain", train.targets, seed)
+    def report(skipped: Skipped) -> None:
+        lost.append(skipped)
+        print(f"left out from here on: {skipped.file}: {skipped.reason}", file=sys.stderr)
 
-    def load(rows: Tensor) -> Batch:
-        batch = Batch(train.waves[rows], train.lengths[rows], train.targets.dense(rows).float())
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+    loading = Loading("auto" if in_memory else config.feed.loader, config.feed.workers, report)
 
     # The model: two streams and the loss are one module, so that they compile as one
     raw_model = build_model(config.model, len(classes))
-    raw_model.check_clip(clip_samples)
+    raw_model.check_clip(train.clip_samples)
     raw_model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     if checkpoint is None:
-        raw_model.estimate_normalizer(train.waves)
+        raw_model.estimate_normalizer(SomeClips(train, loading, 2_000))
     if pretrained is not None:
         for line in initialise(raw_model, pretrained, config.model, classes):
             console.print(line)
     if config.optim.sync_batch_norm:
         nn.SyncBatchNorm.convert_sync_batchnorm(raw_model)  # in place below the model, which is no batch norm itself
-    losses_of = TrainingStep(raw_model, config.optim).train()
+    losses_of = TrainingStep(raw_model, config.optim, augmentation(config.feed, sample_rate_hz)).train()
+
+    def load(rows: Tensor) -> Batch:
+        return load_rows(train, rows, loading, device)
 
     def seconds_a_step(size: int) -> float:
-        return time_a_step(losses_of, load(torch.arange(size)), lambda: precision.autocast(device))
+        rows = torch.arange(config.feed.drawn(size)) % len(train)
+        return time_a_step(losses_of, load(rows), lambda: precision.autocast(device))
 
     config = ranks.on_first(choose_steps, config, device, len(train), seconds_a_step, ranks.size)
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
@@ -112,23 +122,21 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     learner = Learner(losses_of, raw_model, optim, precision, device, ranks)
 
     progress = Progress(console, steps)
-    heard: dict[int, Tensor] = {}  # the rows of the steps since the last report
 
-    def load_parts(step: int) -> Iterator[Batch]:
-        heard[step] = sampler.draw(batch_size)
-        for rows in heard[step][ranks.part(batch_size)].chunk(optim.accumulate):
-            with progress.waiting():
-                batch = load(rows)
-            yield batch
+    def feed_training() -> Feed:
+        drawn = config.feed.drawn(batch_size)
+        return Feed(train, sampler, loading, drawn, optim.accumulate, device, ranks, progress.waiting)
 
     if config.run.dry_run:
-        for line in dry_run.lines(config, learner, losses_of, load_parts, len(train)):
-            console.print(line)
+        with closing(feed_training()) as feed:
+            for line in dry_run.lines(config, learner, losses_of, feed.parts, len(train)):
+                console.print(line)
         return None
 
     # The run's folder
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
-    for line in opening_lines(config, device, precision, sets, ranks.size):
+    reader = choose_loader(train, loading.loader, device)
+    for line in opening_lines(config, device, precision, sets, reader, ranks.size):
         console.print(line)
     folder = ranks.on_first(run.record, config, sets, facts)
     keeper = Keeper(folder, config, facts, learner, checkpoint)
@@ -139,7 +147,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
         console.print(line)
 
     def evaluate_at(step: int) -> Evaluation:
-        result = evaluate(learner.evaluated_model, sets.evaluation, part_size, device, learner.autocast, ranks)
+        result = evaluate(learner.evaluated_model, sets.evaluation, part_size, device, learner.autocast, ranks, loading)
         if step > best.last:
             best.note(step, result.metrics["fused"].mean_ap)
             keeper.log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})
@@ -149,9 +157,9 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     def look(done: int) -> Seen:
         seen = learner.look()
         if (bad := seen.first_bad) is not None:
-            what = ranks.on_first(nan.account_for, folder, bad, heard[bad], train.names, load, learner, seen)
-            console.print(what)
-        heard.clear()
+            rows = feed.heard[bad]
+            console.print(ranks.on_first(nan.account_for, folder, bad, rows, train.names, load, learner, seen))
+        feed.heard.clear()
         return seen
 
     # The loop
@@ -159,9 +167,9 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     # The untrained model, where the numbers start from; or what a signal left undone.
     result = evaluate_at(first_step) if first_step % eval_every == 0 and best.last < first_step else None
     end = first_step if best.exhausted(optim.patience) else steps
-    with StopRequest() as stop, progress.after(first_step):
+    with closing(feed_training()) as feed, StopRequest() as stop, progress.after(first_step):
         for step in range(first_step, end):
-            learner.learn(step, load_parts(step))
+            learner.learn(step, feed.parts(step))
 
             done = step + 1
             # The clock and a signal reach every rank at a time of its own: they agree on the step.
@@ -171,7 +179,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
             if number or any(due.values()):  # never evaluate or save what was not looked at
                 seen = look(done)
             if number:
-                keeper.save(done, sampler.state())
+                keeper.save(done, feed.state())
                 raise stop.stopped(int(number), done, folder)
             if due["log_every"] or due["save_every"]:
                 losses = {"loss": seen.loss, "loss_global": seen.loss_global, "loss_local": seen.loss_local}
@@ -183,7 +191,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
                 result = evaluate_at(done)
                 last = last or best.exhausted(optim.patience)
             if last or due["save_every"] or best.step == done:
-                keeper.save(done, sampler.state())
+                keeper.save(done, feed.state())
             if due["eval_every"] or due["save_every"]:
                 progress.restart_clock()
             if last and done < steps:
@@ -200,7 +208,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
         plot_curves(run.read_metrics(folder), folder / "curves.png")
     console.print(f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes")
     console.print(table(result))
-    for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped)):
+    for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped + tuple(lost))):
         console.print(line)
     if best.step:
         console.print(f"best fused mAP {best.mean_ap:.3f} at step {best.step}: {run.BEST_WEIGHTS}")

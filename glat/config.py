@@ -53,8 +53,12 @@ class DataConfig:
     """Where the clips come from."""
 
     data: Path | None = None
-    """A folder with one sub-folder a class, or a CSV with columns file, label and optionally fold; without it, built-in
-    soundscapes of synthesised events."""
+    """A folder with one sub-folder a class, a CSV with columns file, label and optionally fold, what glat pack wrote,
+    or tar files; without it, built-in soundscapes of synthesised events."""
+    eval_data: Path | None = None
+    """The same, for the evaluation alone."""
+    labels: Path | None = None
+    """AudioSet's class_labels_indices.csv, for packs that name no classes."""
     mix: bool = False
     """Take the recordings of --data as isolated events and mix soundscapes from them."""
     clip_seconds: float | None = None
@@ -65,6 +69,36 @@ class DataConfig:
     """Soundscapes to train on."""
     eval_clips: int = 200
     """Soundscapes to evaluate on."""
+
+
+@dataclass(frozen=True)
+class FeedConfig:
+    """How clips reach the streams: what reads them, their order, and what is done to them."""
+
+    loader: Literal["auto", "memory", "dali", "soundfile"] = "auto"
+    """What reads recordings: memory (all at once, as int16), or DALI or soundfile as they are heard; auto: memory
+    where they take at most a quarter of it, else DALI where it is there and reads them."""
+    workers: int | None = None
+    """Threads that read; without it one a core."""
+    sampler: Literal["plain", "balanced", "alternate", "inverse_frequency"] = "plain"
+    """Order of the training clips: epochs of all, the classes by turns (PANNs), both by turns, or at random by the
+    rarity of their classes."""
+    mixup: Literal["none", "permuted", "paired"] = "none"
+    """Mix waveforms and labels within a batch: every clip with another, or twice as many clips in pairs (PANNs)."""
+    mixup_alpha: float = 1.0
+    """Mixing weights are drawn from Beta(alpha, alpha)."""
+    gain_db: float = 0.0
+    """Largest random gain of a clip, up or down, in dB."""
+    shift_seconds: float = 0.0
+    """Largest random shift of a clip, either way, in seconds; what leaves at one end comes back at the other."""
+
+    def in_memory(self) -> bool | None:
+        """What `glat.data.load` is to do with recordings."""
+        return None if self.loader == "auto" else self.loader == "memory"
+
+    def drawn(self, batch_size: int) -> int:
+        """Clips to draw for a step of `batch_size`."""
+        return 2 * batch_size if self.mixup == "paired" else batch_size
 
 
 @dataclass(frozen=True)
@@ -137,6 +171,7 @@ class TrainConfig:
     stream, the local classifier on its frames, suppression)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    feed: FeedConfig = field(default_factory=FeedConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -164,7 +199,7 @@ def check(config: TrainConfig) -> None:
     Raises:
         UserError: a value that cannot be meant; flags that contradict each other.
     """
-    for part in (config.model, config.data, config.optim, config.run):
+    for part in (config.model, config.data, config.feed, config.optim, config.run):
         for name, value in vars(part).items():
             flag = "--" + name.replace("_", "-")
             if name in CHOICES and value not in CHOICES[name]:
@@ -197,6 +232,9 @@ def check(config: TrainConfig) -> None:
 
 
 CHOICES = {
+    "loader": ("auto", "memory", "dali", "soundfile"),
+    "sampler": ("plain", "balanced", "alternate", "inverse_frequency"),
+    "mixup": ("none", "permuted", "paired"),
     "clip_pooling": ("own", *POOLINGS),
     "suppress": ("none", "released", "crop"),
     "rank_by": ("clip", "frame_max", "frame_mean"),
@@ -207,7 +245,7 @@ CHOICES = {
     "compile": ("auto", "off", "default", "reduce-overhead", "max-autotune"),
 }
 WHOLE = {
-    *("num_crops", "train_clips", "eval_clips", "batch_size", "iterations", "seed"),
+    *("num_crops", "workers", "train_clips", "eval_clips", "batch_size", "iterations", "seed"),
     *("eval_every", "save_every", "log_every", "accumulate", "patience", "keep"),
 }
 RANGES: dict[str, tuple[float, float, str]] = {
@@ -217,6 +255,10 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "select_dropout": (0, 0.999, "a probability below 1"),
     "dropout_scale": (0, 1.9, "a factor from 0 to 1.9: the largest dropout is 0.5"),
     "clip_seconds": (1e-3, 3600, "seconds, more than 0 and at most 3600"),
+    "workers": (1, 4096, "1 thread or more"),
+    "mixup_alpha": (1e-3, 1e3, "a number above 0, such as 1"),
+    "gain_db": (0, 100, "0 for none, or dB up to 100"),
+    "shift_seconds": (0, 3600, "0 for none, or seconds up to 3600"),
     "train_clips": (1, 10_000_000, "1 to 10 000 000 clips"),
     "eval_clips": (1, 10_000_000, "1 to 10 000 000 clips"),
     "batch_size": (1, 1_000_000, "1 clip or more"),
@@ -251,8 +293,8 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     Raises:
         UserError: an entry that this version does not know.
     """
-    parts = {"model": ModelConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}
-    paths = {"data", "run_dir", "init_from"}
+    parts = {"model": ModelConfig, "data": DataConfig, "feed": FeedConfig, "optim": OptimConfig, "run": RunConfig}
+    paths = {"data", "eval_data", "labels", "run_dir", "init_from"}
 
     def part(kind: type, entries: dict[str, Any]) -> Any:
         known = {field.name for field in fields(kind)}

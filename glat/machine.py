@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from .config import ModelConfig, TrainConfig
+from .config import FeedConfig, ModelConfig, TrainConfig
 from .data import Data
+from .data.loading import Choice
 from .errors import UserError
 from .kernels import implementations
 
@@ -158,11 +159,13 @@ def choose_steps(
     )
 
 
-def opening_lines(config: TrainConfig, device: torch.device, precision: Precision, data: Data, ranks: int) -> list[str]:
+def opening_lines(
+    config: TrainConfig, device: torch.device, precision: Precision, data: Data, reader: Choice, ranks: int
+) -> list[str]:
     """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it."""
     model, optim = config.model, config.optim
     train, evaluation = data.train, data.evaluation
-    seconds = train.waves.shape[1] / train.sample_rate_hz
+    seconds = train.clip_samples / train.sample_rate_hz
     compiled = "" if optim.compile == "off" else f", compiled in mode {optim.compile}"
     lines = [
         f"device      {f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason} (--amp){compiled} "
@@ -173,12 +176,24 @@ def opening_lines(config: TrainConfig, device: torch.device, precision: Precisio
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
         f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
         f"{len(train.classes)} classes, {len(data.skipped)} recordings left out (--data, --clip-seconds)",
+        f"clips       from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}",
         f"training    {optim.iterations} iterations of {optim.batch_size} clips"
         f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
         f"{optim.learning_rate:g} (--iterations, --batch-size, --max-minutes, --learning-rate), seed {optim.seed}",
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
     return lines + ([f"warning: {precision.warning}"] if precision.warning else [])
+
+
+def _hearing(feed: FeedConfig) -> str:
+    parts = [f"sampler {feed.sampler} (--sampler)"]
+    if feed.mixup != "none":
+        parts.append(f"mixup {feed.mixup} with alpha {feed.mixup_alpha:g} (--mixup)")
+    if feed.gain_db:
+        parts.append(f"gain up to {feed.gain_db:g} dB (--gain-db)")
+    if feed.shift_seconds:
+        parts.append(f"shift up to {feed.shift_seconds:g} s (--shift-seconds)")
+    return ", ".join(parts)
 
 
 def _streams(model: ModelConfig) -> str:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,7 +26,7 @@ from .training import checkpoints
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
 # Flags that a resumed run may change: they say how a process runs, not what it computes.
-CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes")
+CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def resumed(config: TrainConfig) -> Resumed:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = Path("runs") / f"{stamp}-{os.getpid()}-{config.model.backbone}"
     # Recorded paths hold from any working directory.
-    data = config.data.data.resolve() if config.data.data is not None else None
-    config = replace(config, run=replace(config.run, run_dir=folder), data=replace(config.data, data=data))
+    config = replace(_absolute(config), run=replace(config.run, run_dir=folder))
     if not (folder / CONFIG).exists():
         # Hidden files may be what a kill left of this very start.
         if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
@@ -92,6 +92,14 @@ def resumed(config: TrainConfig) -> Resumed:
     return Resumed(_with_changes(recorded, config), checkpoint, notes)
 
 
+def _absolute(config: TrainConfig) -> TrainConfig:
+    def resolved(part: Any) -> Any:
+        paths = {name: value.resolve() for name, value in vars(part).items() if isinstance(value, Path)}
+        return replace(part, **paths)
+
+    return replace(config, model=resolved(config.model), data=resolved(config.data))
+
+
 def _clean(folder: Path) -> None:
     """Remove the temporary files of a process that was killed; the folder is a run's."""
     for leftover in [*folder.glob(".*-*"), *(folder / checkpoints.FOLDER).glob(".*-*")]:
@@ -105,7 +113,7 @@ def _with_changes(recorded: TrainConfig, asked: TrainConfig) -> TrainConfig:
     """The recorded config with the flags of this process."""
     default = PRESETS[asked.preset]()
     parts = {}
-    for part in ("optim", "run"):
+    for part in ("feed", "optim", "run"):
         now, usual = getattr(asked, part), getattr(default, part)
         changes = {
             name: value
@@ -121,7 +129,7 @@ def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None
     if asked.preset != recorded.preset:
         raise UserError(f"--preset is {asked.preset}, and the run in {folder} has {recorded.preset}; give that")
     default = PRESETS[asked.preset]()
-    for part in ("model", "data", "optim", "run"):
+    for part in ("model", "data", "feed", "optim", "run"):
         for name, value in vars(getattr(asked, part)).items():
             before = getattr(getattr(recorded, part), name)
             if name not in CHANGEABLE and value not in (getattr(getattr(default, part), name), before):
@@ -153,7 +161,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     entries = {
         "config": to_json(config),
         "classes": data.train.classes,
-        "clip_samples": data.train.waves.shape[1],
+        "clip_samples": data.train.clip_samples,
         "fingerprint": fingerprint,
         "facts": dict(facts),
     }
@@ -173,8 +181,8 @@ def fingerprint_of(data: Data) -> str:
     """What the numbers of a run depend on in its recordings: which clips, of which length and labels, on which side."""
     digest = hashlib.sha256()
     for clips in (data.train, data.evaluation):
-        digest.update(repr((clips.names, clips.classes, tuple(clips.waves.shape))).encode())
-        digest.update(clips.lengths.numpy().tobytes() + clips.targets.packed.tobytes())
+        digest.update(repr((tuple(clips.names), clips.classes, clips.clip_samples)).encode())
+        digest.update(np.asarray(clips.lengths, np.int64).tobytes() + clips.targets.packed.tobytes())
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO, FileIO, RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,6 +44,16 @@ class EncodedClips:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def subset(self, rows: NDArray[np.int64]) -> "EncodedClips":
+        """The clips of some rows."""
+        columns = ("file", "offsets", "sizes", "frames", "rates_hz", "is_integer", "lengths")
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in columns},
+            targets=self.targets.subset(rows),
+            names=tuple(self.names[row] for row in rows),
+        )
 
     def read(self, row: int) -> NDArray[np.int16]:
         """The valid samples of a clip.

@@ -1,10 +1,11 @@
 """Batches on the device, in the order a sampler asks for, from clips in memory, packs and encoded files."""
 
 import importlib.util
-import os
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -13,12 +14,40 @@ from torch import Tensor
 
 from ..errors import UserError
 from .audio import UnreadableAudio
-from .clips import Batch, Clips, ClipSource, Skipped
+from .clips import Batch, Clips, ClipSource, Skipped, cores
 from .encoded import EncodedClips
 
 LOADERS = ("auto", "dali", "soundfile")
 # libsndfile's names of what DALI's decoder takes.
 _DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
+
+
+def _warn(skipped: Skipped) -> None:
+    warnings.warn(f"left out: {skipped.file}: {skipped.reason}", stacklevel=2)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How clips are read: the arguments of `batches` that stay the same throughout a run."""
+
+    loader: str = "auto"
+    workers: int | None = None
+    report: Callable[[Skipped], None] = _warn
+
+    def batches(
+        self,
+        source: ClipSource,
+        rows: Iterable[Tensor],
+        device: torch.device,
+        report: Callable[[Skipped], None] | None = None,
+    ) -> Generator[Batch]:
+        """See `batches`; `report` is told in place of the usual one."""
+        return batches(
+            source, rows, device=device, loader=self.loader, workers=self.workers, report=report or self.report
+        )
+
+
+USUAL = Loading()
 
 
 class Choice(NamedTuple):
@@ -77,7 +106,7 @@ def batches(
     workers: int | None = None,
     prefetch: int = 2,
     report: Callable[[Skipped], None],
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Batches of a source's clips, made ahead of their use.
 
     The order is that of `rows` alone. A clip that turns out unreadable is reported once, and its place is taken by
@@ -122,11 +151,6 @@ def batches(
     return _run(source, iter(rows), build, known, device, prefetch, report)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Maker(Protocol):
     """Makes batches in the background."""
 
@@ -151,7 +175,7 @@ def _run(
     device: torch.device,
     prefetch: int,
     report: Callable[[Skipped], None],
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     maker = build()
     pending: deque[tuple[Tensor, Any]] = deque()
     try:

@@ -99,7 +99,7 @@ class PackedClips:
             index=self.index[rows],
             offsets=self.offsets[rows],
             lengths=self.lengths[rows],
-            targets=Targets(self.targets.packed[rows], self.targets.num_classes),
+            targets=self.targets.subset(rows),
             names=tuple(self.names[row] for row in rows),
             folds=None if self.folds is None else tuple(self.folds[row] for row in rows),
         )
