@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,12 +20,23 @@ ROWS = ("global", "local", "fused")
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What a model says of M clips."""
+
+    probs: dict[str, NDArray[np.float32]]  # [M, L] by stream: global, local, fused
+    crop_classes: NDArray[np.int64]  # [M, N]
+    crop_starts: NDArray[np.int64]  # [M, N], in samples
+    frames: int  # T of the global stream
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What a model says of M clips, and how good that is."""
+    """How good what a model says of M clips is."""
 
     metrics: dict[str, Metrics]  # by stream: global, local, fused
     hits: "CropHits | None"  # where the times of the events are known
     clips: int
+    starts: "CropStarts"
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """Plain types: the scores by stream, per class too, and the classes that were left out, by name."""
@@ -44,6 +55,7 @@ class Evaluation:
             "streams": rows,
             "left_out": left_out,
             "hits": vars(self.hits) if self.hits else None,
+            "crop_starts": vars(self.starts),
         }
 
 
@@ -61,7 +73,17 @@ class CropHits:
         return self.overlapping / self.crops if self.crops else float("nan")
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class CropStarts:
+    """How many crops start where in their clips."""
+
+    clip_seconds: float
+    crop_seconds: float
+    bin_seconds: float  # bin i holds the starts from i to i + 1 of these on
+    present: list[int]  # crops of a class that is present in their clip
+    absent: list[int]  # crops of other classes
+
+
 def evaluate(
     model: GlobalLocal,
     clips: Clips,
@@ -70,12 +92,26 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager[Any]],
     ranks: Ranks = ALONE,
 ) -> Evaluation:
-    """Score every clip once, in evaluation mode; the model's mode is restored.
+    """Score every clip once, in evaluation mode, and say how good that is; the model's mode is restored.
 
     Args:
         autocast: makes the precision's context.
         ranks: every one scores a part of the clips, and all return the whole.
     """
+    scored = score(model, clips, batch_size, device, autocast, ranks)
+    return ranks.on_first(lambda: judge(clips, cast(Scored, scored), model.crop_samples))
+
+
+@torch.inference_mode()
+def score(
+    model: GlobalLocal,
+    clips: Clips,
+    batch_size: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
+) -> Scored | None:
+    """As `evaluate`, without the verdict; None on other ranks than the first."""
     was_training = model.training
     model.eval()
     ranks.same_buffers(model)
@@ -85,23 +121,36 @@ def evaluate(
         batch = slice(first, min(first + batch_size, own.stop))
         with autocast():
             scores = model(clips.waves[batch].to(device), clips.lengths[batch].to(device))
-        columns = (
-            *(getattr(scores, f"{name}_probs").float() for name in ROWS),
-            scores.crops.classes,
-            scores.crops.starts,
-        )
-        batches.append([column.cpu().numpy() for column in columns])
+        probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
+        batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
     model.train(was_training)
     # Blocks of consecutive clips: in the order of the ranks they are the clips in their order.
     parts = [batch for of_rank in ranks.gather(batches) for batch in of_rank]
+    if not ranks.first:
+        return None
+    *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Scored(dict(zip(ROWS, streams, strict=True)), classes, starts, scores.frame_logits.shape[1])
 
-    def judge() -> Evaluation:
-        *probs, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
-        targets = clips.targets.dense().numpy()
-        metrics = {name: evaluate_scores(targets, column) for name, column in zip(ROWS, probs, strict=True)}
-        return Evaluation(metrics, crop_hits(clips, classes, starts, model.crop_samples), len(clips))
 
-    return ranks.on_first(judge)
+def judge(clips: Clips, scored: Scored, crop_samples: int) -> Evaluation:
+    """How good what a model said of `clips` is."""
+    targets = clips.targets.dense().numpy()
+    metrics = {name: evaluate_scores(targets, probs) for name, probs in scored.probs.items()}
+    hits = crop_hits(clips, scored.crop_classes, scored.crop_starts, crop_samples)
+    return Evaluation(metrics, hits, len(clips), _crop_starts(clips, targets, scored, crop_samples))
+
+
+def _crop_starts(clips: Clips, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
+    # Crops start a frame apart: bins of whole frames hold equally many possible starts each.
+    S = clips.clip_samples
+    bin_samples = S / scored.frames * -(-scored.frames // 64)
+    bins = int((S - crop_samples + 1) / bin_samples) + 1
+    # The frames' samples are rounded down, which must not put a start into the bin before its own.
+    index = ((scored.crop_starts + 1) / bin_samples).astype(np.int64).clip(max=bins - 1)
+    is_present = np.take_along_axis(targets, scored.crop_classes, axis=1)
+    present, absent = (np.bincount(index[which], minlength=bins).tolist() for which in (is_present, ~is_present))
+    rate = clips.sample_rate_hz
+    return CropStarts(S / rate, crop_samples / rate, bin_samples / rate, present, absent)
 
 
 def crop_hits(

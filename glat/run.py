@@ -143,7 +143,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     """
     assert config.run.run_dir is not None
     folder = config.run.run_dir
-    fingerprint = _fingerprint(data)
+    fingerprint = fingerprint_of(data)
     if config.run.resume is not None and (folder / CONFIG).exists():
         if open_run(folder).fingerprint != fingerprint:
             raise UserError(f"the recordings are not those that {folder} was started with; start a new run")
@@ -169,7 +169,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     return folder
 
 
-def _fingerprint(data: Data) -> str:
+def fingerprint_of(data: Data) -> str:
     """What the numbers of a run depend on in its recordings: which clips, of which length and labels, on which side."""
     digest = hashlib.sha256()
     for clips in (data.train, data.evaluation):
@@ -178,12 +178,12 @@ def _fingerprint(data: Data) -> str:
     return digest.hexdigest()
 
 
-def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10) -> list[str]:
-    """What to print of the recordings that were left out; the run's folder lists them all."""
+def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10, listed: str = "skipped.json lists them") -> list[str]:
+    """What to print of the recordings that were left out, and where all of them are listed."""
     if not skipped:
         return []
     were = "recording was" if len(skipped) == 1 else "recordings were"
-    lines = [f"{len(skipped)} {were} left out (skipped.json lists them):"]
+    lines = [f"{len(skipped)} {were} left out ({listed}):"]
     lines += [f"  {s.file}: {s.reason}" for s in skipped[:most]]
     return lines + (["  ..."] if len(skipped) > most else [])
 

@@ -5,7 +5,16 @@ A call returns the exit status.
 
 from collections.abc import Callable
 
+from .check_data import CheckData
 from .doctor import Doctor
+from .evaluate import Evaluate
+from .pack import Pack
 from .tag import Tag
 
-COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "doctor": Doctor}
+COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
+    "tag": Tag,
+    "evaluate": Evaluate,
+    "pack": Pack,
+    "check-data": CheckData,
+    "doctor": Doctor,
+}

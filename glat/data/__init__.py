@@ -1,6 +1,8 @@
 """Data sets: folders, CSV tables and soundscapes, as clips in memory."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,8 +10,8 @@ import torch
 from ..errors import UserError
 from . import soundscapes
 from .audio import UnreadableAudio, read_audio, read_clips
-from .clips import Batch, Clips, ClipSource, Data, Event, Skipped
-from .manifest import check_sides, read_manifest, split
+from .clips import Batch, Clips, ClipSource, Data, Event, Skipped, fingerprint
+from .manifest import Recording, check_sides, in_folds, read_manifest, split
 from .soundscapes import Mixer
 from .targets import Targets
 
@@ -23,7 +25,9 @@ __all__ = [
     "Skipped",
     "Targets",
     "UnreadableAudio",
+    "fingerprint",
     "load",
+    "load_for_evaluation",
     "read_audio",
 ]
 
@@ -43,7 +47,7 @@ def load(
     seed: int = 0,
     workers: int | None = None,
     mixer: Mixer | None = None,
-) -> Data:
+) -> Data[Clips]:
     """Load a data set for training and evaluation.
 
     Args:
@@ -99,6 +103,50 @@ def load(
     return Data(train, evaluation, skipped)
 
 
+def load_for_evaluation(
+    data: Path,
+    *,
+    sample_rate_hz: int,
+    clip_seconds: float | None,
+    eval_folds: tuple[str, ...] = (),
+    mix: bool = False,
+    eval_clips: int = 200,
+    seed: int = 0,
+    workers: int | None = None,
+) -> tuple[Clips, tuple[Skipped, ...]]:
+    """Load recordings of which none is for training.
+
+    Args:
+        eval_folds: folds of the CSV to load; without them, all recordings.
+        Of the others, see `load`.
+
+    Returns:
+        The clips, with the classes of these recordings, sorted, and every recording that was left out.
+
+    Raises:
+        UserError: bad arguments; missing, empty or malformed `data`; folds that do not exist; no readable recording.
+    """
+    _check(sample_rate_hz, clip_seconds, 1, eval_clips, seed, workers)
+    manifest = read_manifest(data)
+    recordings = manifest.recordings
+    if eval_folds:
+        chosen = in_folds(recordings, eval_folds)
+        recordings = tuple(recording for recording, is_eval in zip(recordings, chosen, strict=True) if is_eval)
+    clips, skipped = _read(data, recordings, manifest.classes, sample_rate_hz, clip_seconds, workers)
+    if mix:
+        clips = soundscapes.mix(
+            soundscapes.recorded(clips),
+            RECORDED_EVENTS,
+            eval_clips,
+            split="eval",
+            sample_rate_hz=sample_rate_hz,
+            clip_seconds=clip_seconds or 10.0,
+            seed=seed,
+            workers=workers,
+        )
+    return clips, manifest.skipped + skipped
+
+
 def _check(
     sample_rate_hz: int, clip_seconds: float | None, train_clips: int, eval_clips: int, seed: int, workers: int | None
 ) -> None:
@@ -120,38 +168,55 @@ def _recordings(
     eval_folds: tuple[str, ...],
     seed: int,
     workers: int | None,
-) -> Data:
+) -> Data[Clips]:
     manifest = read_manifest(data)
     # Decided before a file is opened, so that a file that goes bad moves no other file to the other side.
     is_eval = split(manifest.recordings, eval_folds, seed)
     # Training first: each side is then one block of rows.
     order = sorted(range(len(is_eval)), key=lambda i: is_eval[i])
     recordings = [manifest.recordings[i] for i in order]
-    waves, lengths, reasons = read_clips([r.path for r in recordings], sample_rate_hz, clip_seconds, workers)
-    skipped = manifest.skipped + tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
-    if not len(waves):
-        first = skipped[-len(reasons)]
-        raise UserError(
-            f"--data {data}: none of {len(recordings)} recordings can be read "
-            f"(one of them: {first.file}: {first.reason}); check the files"
-        )
-    kept = [i for i in range(len(recordings)) if i not in reasons]
-    kept_recordings = [recordings[i] for i in kept]
-    kept_eval = [is_eval[order[i]] for i in kept]
-    check_sides(kept_recordings, kept_eval, len(reasons))
-    index = {label: column for column, label in enumerate(manifest.classes)}
+    clips, skipped = _read(data, recordings, manifest.classes, sample_rate_hz, clip_seconds, workers)
+    sides = {recording.name: eval_ for recording, eval_ in zip(manifest.recordings, is_eval, strict=True)}
+    kept = set(clips.names)
+    kept_recordings = [recording for recording in recordings if recording.name in kept]
+    kept_eval = [sides[name] for name in clips.names]
+    check_sides(kept_recordings, kept_eval, len(skipped))
+    first_eval = kept_eval.count(False)
 
     def side(rows: slice) -> Clips:
-        return Clips(
-            waves=torch.from_numpy(waves[rows]),
-            lengths=torch.from_numpy(lengths[rows]),
-            targets=Targets.from_labels(
-                ([index[label] for label in recording.labels] for recording in kept_recordings[rows]), len(index)
-            ),
-            names=tuple(recording.name for recording in kept_recordings[rows]),
-            classes=manifest.classes,
-            sample_rate_hz=sample_rate_hz,
+        targets = Targets(clips.targets.packed[rows], clips.targets.num_classes)
+        return replace(
+            clips, waves=clips.waves[rows], lengths=clips.lengths[rows], targets=targets, names=clips.names[rows]
         )
 
-    first_eval = kept_eval.count(False)
-    return Data(side(slice(None, first_eval)), side(slice(first_eval, None)), skipped)
+    return Data(side(slice(None, first_eval)), side(slice(first_eval, None)), manifest.skipped + skipped)
+
+
+def _read(
+    data: Path,
+    recordings: Sequence[Recording],
+    classes: tuple[str, ...],
+    sample_rate_hz: int,
+    clip_seconds: float | None,
+    workers: int | None,
+) -> tuple[Clips, tuple[Skipped, ...]]:
+    """The recordings that can be read, in their order, and the others."""
+    waves, lengths, reasons = read_clips([r.path for r in recordings], sample_rate_hz, clip_seconds, workers)
+    skipped = tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
+    if not len(waves):
+        raise UserError(
+            f"--data {data}: none of {len(recordings)} recordings can be read "
+            f"(one of them: {skipped[0].file}: {skipped[0].reason}); check the files"
+        )
+    kept = [recording for i, recording in enumerate(recordings) if i not in reasons]
+    index = {label: column for column, label in enumerate(classes)}
+    labels = ([index[label] for label in recording.labels] for recording in kept)
+    clips = Clips(
+        waves=torch.from_numpy(waves),
+        lengths=torch.from_numpy(lengths),
+        targets=Targets.from_labels(labels, len(index)),
+        names=tuple(recording.name for recording in kept),
+        classes=classes,
+        sample_rate_hz=sample_rate_hz,
+    )
+    return clips, skipped

@@ -1,10 +1,11 @@
 """What a data set is: clips of equal length with weak labels."""
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +99,21 @@ class Clips:
         return self.waves[row, : self.lengths[row]].numpy()
 
 
+Source = TypeVar("Source", bound=ClipSource, covariant=True)
+
+
 @dataclass(frozen=True)
-class Data:
+class Data(Generic[Source]):
     """Clips to train on, clips to evaluate on, and what was left out of both."""
 
-    train: Clips
-    evaluation: Clips
+    train: Source
+    evaluation: Source
     skipped: tuple[Skipped, ...] = ()
+
+
+def fingerprint(names: Iterable[str]) -> str:
+    """SHA-256 of a set of clips by their names, whatever their order: stands beside a score with their number."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) -> list[Result]:
@@ -112,7 +121,10 @@ def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) 
 
     Threads suffice: NumPy, soundfile and soxr give up Python's lock while they calculate.
     """
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         return list(pool.map(work, range(count)))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
