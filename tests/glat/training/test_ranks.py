@@ -9,7 +9,7 @@ from glat.training.ranks import ALONE, Ranks
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_the_parts_of_all_ranks_are_everything_once(count, size):
     parts = [list(range(count))[Ranks(rank, size).part(count)] for rank in range(size)]
-    assert sum(parts, []) == list(range(count))
+    assert [item for part in parts for item in part] == list(range(count))
     lengths = [len(part) for part in parts]
     assert max(lengths) - min(lengths) <= 1
     assert lengths[0] == max(lengths)
