@@ -1,5 +1,6 @@
 """The `glat` command, the flags of train.py, and how both say what went wrong."""
 
+import errno
 import io
 import os
 import sys
@@ -11,6 +12,8 @@ import tyro
 from .commands import COMMANDS
 from .config import PRESETS, TrainConfig
 from .errors import Stopped, UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -33,6 +36,11 @@ def reporting_user_errors() -> Iterator[None]:
     except BrokenPipeError:  # `glat tag ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written ({error.strerror}); make room", file=sys.stderr)
+        sys.exit(2)
 
 
 def parse_train_config(arguments: Sequence[str]) -> TrainConfig:

@@ -302,5 +302,5 @@ def forget_metrics_after(folder: Path, step: int, evaluated: int) -> None:
         evaluated: step of the last evaluation that the checkpoint knows.
     """
     kept = [row for row in read_metrics(folder) if row["step"] <= (evaluated if "mAP_fused" in row else step)]
-    with replaced(folder / METRICS) as path:
+    with checkpoints.naming_failures(folder / METRICS), replaced(folder / METRICS) as path:
         path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

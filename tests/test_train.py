@@ -1,6 +1,7 @@
 """train.py as a user runs it: real processes, real files."""
 
 import csv
+import errno
 import importlib.util
 import json
 import subprocess
@@ -315,10 +316,18 @@ def test_bad_input_is_one_line_and_status_2_and_leaves_nothing_behind(
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
+def test_a_full_disk_is_one_line_wherever_it_is_met(capsys):
+    with pytest.raises(SystemExit) as left, reporting_user_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "curves.png")
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "error: curves.png cannot be written (No space left on device); make room\n"
+
+
 def test_the_process_leaves_with_status_2_and_no_traceback(tmp_path):
     done = train("--backbone", "cnn12", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == f"error: unknown backbone 'cnn12'; choose one of {', '.join(BACKBONES)}\n"
+    assert done.stderr.startswith(f"error: unknown backbone 'cnn12'; choose one of {', '.join(BACKBONES)}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_flags_over_the_presets():

@@ -1,6 +1,7 @@
 """Checkpoints: all that a run needs to go on with the same numbers, in ``checkpoints/`` of its folder."""
 
 import random
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from ..errors import UserError
 from ..files import replaced
@@ -50,14 +52,15 @@ def save(folder: Path, state: Mapping[str, Any], keep: int) -> None:
 
 @contextmanager
 def naming_failures(path: Path) -> Iterator[None]:
-    """Turn what a full disk raises into a UserError; PyTorch's writer raises a RuntimeError and hides the reason."""
+    """Turn what a full disk raises into a UserError: the writers of weights raise errors of their own kinds."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        free = shutil.disk_usage(path.parent).free / 2**20
         raise UserError(
-            f"{path} cannot be written ({reason}); what the run had saved before stays: make room, then go on with "
-            "--resume auto"
+            f"{path} cannot be written ({reason}; {free:,.0f} MiB are free there without it); what the run had saved "
+            "before stays: make room, then go on with --resume auto"
         ) from None
 
 

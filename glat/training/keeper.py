@@ -66,8 +66,9 @@ class Keeper:
         """Add a line to the metrics, and points to the curves."""
         if self.curves is not None:
             run.append_metrics(self.folder, step=step, **values)
-            for name, value in values.items():
-                self.curves.add_scalar(name, value, step)
+            with checkpoints.naming_failures(self.folder):  # a write may fail for what was added before
+                for name, value in values.items():
+                    self.curves.add_scalar(name, value, step)
 
     def save(self, step: int, sampler: dict[str, Any]) -> None:
         """Write a checkpoint, then the weights alone.

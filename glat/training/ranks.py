@@ -34,8 +34,9 @@ class Ranks:
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This rank's block of `count` items: the blocks are disjoint, cover all, and differ by at most one item."""
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+        """This rank's block of `count` items: disjoint, together all, of one size or one less; rank 0 has the most."""
+        first, last = (-(-count * rank // self.size) for rank in (self.rank, self.rank + 1))
+        return slice(first, last)
 
     def on_first(self, work: Callable[..., T], *arguments: Any) -> T:
         """What ``work(*arguments)`` returns on rank 0, on every rank.

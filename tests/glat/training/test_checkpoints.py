@@ -2,11 +2,13 @@
 
 import random
 import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
+from glat import run
 from glat.errors import UserError
 from glat.training import checkpoints
 
@@ -85,18 +87,31 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     assert checkpoints.newest(tmp_path)[0] == checkpoints.path_of(tmp_path, 1)
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
-    save(tmp_path, 1)
+@contextmanager
+def small_files(most_bytes):
+    """No file of this process may grow larger, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, limits[1]))
     try:
-        with pytest.raises(UserError, match="000000000002.pt cannot be written .* make room") as raised:
-            save(tmp_path, 2)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    save(tmp_path, 1)
+    with small_files(100_000), pytest.raises(UserError, match="02.pt cannot be written .* make room") as raised:
+        save(tmp_path, 2)
     assert "\n" not in str(raised.value)
     assert steps(tmp_path) == [1]
     assert checkpoints.newest(tmp_path)[0] == checkpoints.path_of(tmp_path, 1)
+
+
+def test_weights_that_find_no_room_are_an_error_of_one_line_too(tmp_path):
+    with small_files(100_000), pytest.raises(UserError, match="model.safetensors cannot be written") as raised:
+        run.save_weights(tmp_path, torch.nn.Linear(1000, 100))
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_generator_goes_on_where_it_was(tmp_path):
