@@ -18,7 +18,7 @@ def for_inference(network: Network) -> Network:
     """A copy in evaluation mode that gives the same scores, within 1e-5, and is faster; it cannot be trained.
 
     Every batch norm whose input is what one convolution put out is folded into that convolution. The pairs are found by
-    running each stream once on a short noise, so that any network takes part, also one that glat does not know.
+    running each stream once on a second of silence, so that any network takes part, also one that glat does not know.
 
     Args:
         network: a `Backbone`, or a model whose streams are, such as `GlobalLocal`; it is left as it is.
@@ -51,10 +51,11 @@ def _pairs(stream: Backbone) -> list[tuple[nn.Module, nn.Module]]:
     kinds = nn.Conv1d | nn.Conv2d | nn.BatchNorm1d | nn.BatchNorm2d
     hooks = [part.register_forward_hook(see) for part in stream.modules() if isinstance(part, kinds)]
     parameter = next(stream.parameters())
-    noise = torch.randn(1, max(stream.min_samples, stream.sample_rate_hz), device=parameter.device)
-    stream(0.1 * noise)
-    for hook in hooks:
-        hook.remove()
+    try:
+        stream(torch.zeros(1, max(stream.min_samples, stream.sample_rate_hz), device=parameter.device))
+    finally:
+        for hook in hooks:
+            hook.remove()
     return [(c, n) for c, n in pairs if calls[c] == calls[n] == 1]
 
 
