@@ -6,6 +6,7 @@ A call returns the exit status.
 from collections.abc import Callable
 
 from .check_data import CheckData
+from .costs import Costs
 from .doctor import Doctor
 from .evaluate import Evaluate
 from .pack import Pack
@@ -16,5 +17,6 @@ COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
     "evaluate": Evaluate,
     "pack": Pack,
     "check-data": CheckData,
+    "costs": Costs,
     "doctor": Doctor,
 }
