@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from glat import data, run
+from glat.allocator import keep_freed_memory
 from glat.augment import augmentation
 from glat.backbones import sample_rate_hz_of
 from glat.checkpoint import initialise, read_pretrained, settled
@@ -74,6 +75,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     if pretrained is not None:
         config = replace(config, model=settled(config.model, pretrained))
     config = choose_model(config, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.backends.cudnn.benchmark = True  # shapes never change inside the loop
 
     # The data: every rank draws the clips of the whole step, and loads its own

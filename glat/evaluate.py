@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .data import ClipSource, Skipped, fingerprint
 from .data.loading import USUAL, Loading
+from .inference import for_inference
 from .metrics import Metrics, evaluate_scores
 from .model import GlobalLocal
 from .training.ranks import ALONE, Ranks
@@ -97,7 +98,7 @@ def evaluate(
     ranks: Ranks = ALONE,
     loading: Loading = USUAL,
 ) -> Evaluation:
-    """Score every clip once, in evaluation mode, and say how good that is; the model's mode is restored.
+    """Score every clip once, in evaluation mode, and say how good that is; the model stays as it is.
 
     Clips that cannot be read are reported, and no part of the verdict.
 
@@ -121,9 +122,8 @@ def score(
     loading: Loading = USUAL,
 ) -> Scored | None:
     """As `evaluate`, without the verdict; None on other ranks than the first."""
-    was_training = model.training
-    model.eval()
     ranks.same_buffers(model)
+    model = for_inference(model)
     own = torch.arange(len(clips))[ranks.part(len(clips))]
     bad: list[Skipped] = []
     batches, frames = [], 0
@@ -135,7 +135,6 @@ def score(
         probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
         batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
         frames = scores.frame_logits.shape[1]
-    model.train(was_training)
     for skipped in bad:
         loading.report(skipped)
     names = {skipped.file for skipped in bad}

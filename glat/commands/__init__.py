@@ -6,7 +6,7 @@ A call returns the exit status.
 from collections.abc import Callable
 
 from .check_data import CheckData
-from .costs import Costs
+from .costs import CountCosts
 from .doctor import Doctor
 from .evaluate import Evaluate
 from .pack import Pack
@@ -17,6 +17,6 @@ COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
     "evaluate": Evaluate,
     "pack": Pack,
     "check-data": CheckData,
-    "costs": Costs,
+    "costs": CountCosts,
     "doctor": Doctor,
 }
