@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Beta
 
+from .config import FeedConfig
 from .data import Batch
 from .errors import UserError
 from .frontend import to_float
@@ -101,6 +102,19 @@ def random_shift(wave: Tensor, lengths: Tensor, max_samples: int) -> Tensor:
     valid = lengths[:, None]
     source = torch.where(position < valid, (position - shift) % valid.clamp(min=1), position)
     return wave.gather(1, source)
+
+
+def augmentation(config: FeedConfig, sample_rate_hz: int) -> "Augment | None":
+    """What `config` asks for; None where that is nothing."""
+    if config.mixup == "none" and not config.gain_db and not config.shift_seconds:
+        return None
+    return Augment(
+        sample_rate_hz,
+        mixup=config.mixup,
+        mixup_alpha=config.mixup_alpha,
+        gain_db=config.gain_db,
+        shift_seconds=config.shift_seconds,
+    )
 
 
 class Augment(nn.Module):

@@ -1,5 +1,6 @@
 """The `glat` command, the flags of train.py, and how both say what went wrong."""
 
+import errno
 import io
 import os
 import sys
@@ -12,23 +13,36 @@ import tyro
 from .commands import COMMANDS
 from .commands.sweep import Sweep
 from .config import PRESETS, TrainConfig
-from .errors import UserError
+from .errors import Stopped, UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
 def reporting_user_errors() -> Iterator[None]:
-    """Print a UserError as one line and leave with status 2; anything else is a bug and keeps its traceback."""
+    """Print a UserError as one line and leave with status 2; anything else is a bug and keeps its traceback.
+
+    A run that a signal ended says so and leaves with a status of its own: 75 after SIGTERM, 130 after Ctrl-C.
+    """
     try:
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Stopped as stopped:
+        print(stopped.message, file=sys.stderr)
+        raise
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # `glat tag ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        print(f"error: {error.filename or 'a file'} cannot be written ({error.strerror}); make room", file=sys.stderr)
+        sys.exit(2)
 
 
 def parse_train_config(arguments: Sequence[str]) -> TrainConfig:

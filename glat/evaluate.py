@@ -4,16 +4,19 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from .data import Clips
+from .data import ClipSource, Skipped, fingerprint
+from .data.loading import USUAL, Loading
+from .inference import for_inference
 from .metrics import Metrics, evaluate_scores
 from .model import GlobalLocal
+from .training.ranks import ALONE, Ranks
 
 ROWS = ("global", "local", "fused")
 
@@ -22,6 +25,7 @@ ROWS = ("global", "local", "fused")
 class Scored:
     """What a model says of M clips."""
 
+    clips: ClipSource  # those that could be read
     probs: dict[str, NDArray[np.float32]]  # [M, L] by stream: global, local, fused
     crop_classes: NDArray[np.int64]  # [M, N]
     crop_starts: NDArray[np.int64]  # [M, N], in samples
@@ -35,6 +39,7 @@ class Evaluation:
     metrics: dict[str, Metrics]  # by stream: global, local, fused
     hits: "CropHits | None"  # where the times of the events are known
     clips: int
+    clips_sha256: str  # of their names
     starts: "CropStarts"
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -51,6 +56,7 @@ class Evaluation:
         left_out = [classes[k] for k in self.metrics["fused"].left_out]
         return {
             "clips": self.clips,
+            "clips_sha256": self.clips_sha256,
             "streams": rows,
             "left_out": left_out,
             "hits": vars(self.hits) if self.hits else None,
@@ -85,51 +91,75 @@ class CropStarts:
 
 def evaluate(
     model: GlobalLocal,
-    clips: Clips,
+    clips: ClipSource,
     batch_size: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
+    loading: Loading = USUAL,
 ) -> Evaluation:
-    """Score every clip once, in evaluation mode, and say how good that is; the model's mode is restored.
+    """Score every clip once, in evaluation mode, and say how good that is; the model stays as it is.
+
+    Clips that cannot be read are reported, and no part of the verdict.
 
     Args:
         autocast: makes the precision's context.
+        ranks: every one scores a part of the clips, and all return the whole.
+        loading: how the clips are read.
     """
-    return judge(clips, score(model, clips, batch_size, device, autocast), model.crop_samples)
+    scored = score(model, clips, batch_size, device, autocast, ranks, loading)
+    return ranks.on_first(lambda: judge(cast(Scored, scored), model.crop_samples))
 
 
 @torch.inference_mode()
 def score(
     model: GlobalLocal,
-    clips: Clips,
+    clips: ClipSource,
     batch_size: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
-) -> Scored:
-    """As `evaluate`, without the verdict."""
-    was_training = model.training
-    model.eval()
-    batches = []
-    for first in range(0, len(clips), batch_size):
-        batch = slice(first, first + batch_size)
+    ranks: Ranks = ALONE,
+    loading: Loading = USUAL,
+) -> Scored | None:
+    """As `evaluate`, without the verdict; None on other ranks than the first."""
+    ranks.same_buffers(model)
+    model = for_inference(model)
+    own = torch.arange(len(clips))[ranks.part(len(clips))]
+    bad: list[Skipped] = []
+    batches, frames = [], 0
+    # As equal as they can be: a batch of one clip, which may be a bad one, would leave nothing to score.
+    rows = own.tensor_split(-(-len(own) // batch_size)) if len(own) else ()
+    for batch in loading.batches(clips, rows, device, bad.append):
         with autocast():
-            scores = model(clips.waves[batch].to(device), clips.lengths[batch].to(device))
+            scores = model(batch.wave, batch.lengths)
         probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
         batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
-    model.train(was_training)
-    *streams, classes, starts = (np.concatenate(column) for column in zip(*batches, strict=True))
-    return Scored(dict(zip(ROWS, streams, strict=True)), classes, starts, scores.frame_logits.shape[1])
+        frames = scores.frame_logits.shape[1]
+    for skipped in bad:
+        loading.report(skipped)
+    names = {skipped.file for skipped in bad}
+    heard = np.array([clips.names[row] not in names for row in own.tolist()], bool)
+    columns = [np.concatenate(column)[heard] for column in zip(*batches, strict=True)]
+    # Blocks of consecutive clips: in the order of the ranks they are the clips in their order.
+    parts = [part for part in ranks.gather([own.numpy()[heard], *columns]) if len(part[0])]
+    if not ranks.first:
+        return None
+    kept_rows, *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
+    return Scored(kept, dict(zip(ROWS, streams, strict=True)), classes, starts, frames)
 
 
-def judge(clips: Clips, scored: Scored, crop_samples: int) -> Evaluation:
-    """How good what a model said of `clips` is."""
+def judge(scored: Scored, crop_samples: int) -> Evaluation:
+    """How good what a model said is."""
+    clips = scored.clips
     targets = clips.targets.dense().numpy()
     metrics = {name: evaluate_scores(targets, probs) for name, probs in scored.probs.items()}
     hits = crop_hits(clips, scored.crop_classes, scored.crop_starts, crop_samples)
-    return Evaluation(metrics, hits, len(clips), _crop_starts(clips, targets, scored, crop_samples))
+    starts = _crop_starts(clips, targets, scored, crop_samples)
+    return Evaluation(metrics, hits, len(clips), fingerprint(clips.names), starts)
 
 
-def _crop_starts(clips: Clips, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
+def _crop_starts(clips: ClipSource, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
     # Crops start a frame apart: bins of whole frames hold equally many possible starts each.
     S = clips.clip_samples
     bin_samples = S / scored.frames * -(-scored.frames // 64)
@@ -143,7 +173,7 @@ def _crop_starts(clips: Clips, targets: NDArray[np.bool_], scored: Scored, crop_
 
 
 def crop_hits(
-    clips: Clips, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
+    clips: ClipSource, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
 ) -> CropHits | None:
     """Compare crops [M, N] with the events of their classes; None where the clips' events are not known.
 
@@ -152,7 +182,7 @@ def crop_hits(
     if clips.events is None:
         return None
     crop_seconds = crop_samples / clips.sample_rate_hz
-    last_start = (clips.waves.shape[1] - crop_samples) / clips.sample_rate_hz
+    last_start = (clips.clip_samples - crop_samples) / clips.sample_rate_hz
     spread = np.linspace(0, last_start, 101)
     crops, overlapping, chance = 0, 0, 0.0
     for events, labels, first_samples in zip(clips.events, classes, starts, strict=True):

@@ -1,5 +1,6 @@
 """GL-AT: a global stream, the selection of its crops, a local stream, and their fusion."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -112,8 +113,8 @@ class GlobalLocal(nn.Module):
         """The global stream and, where it is another network, the local one."""
         return [self.global_] if self.local_ is self.global_ else [self.global_, self.local_]
 
-    def estimate_normalizer(self, waves: Tensor) -> None:
-        """What the streams' input is normalised by, from training clips [M, S]; once, before the first step."""
+    def estimate_normalizer(self, waves: Iterable[Tensor]) -> None:
+        """What the streams' input is normalised by; see `Backbone.estimate_normalizer`. `waves` is read twice."""
         for stream in self.streams():
             stream.estimate_normalizer(waves)
 

@@ -8,7 +8,6 @@ import numpy as np
 from rich.table import Table
 
 from .bootstrap import Floats, Resampled, draw, interval, resample
-from .data import Clips, fingerprint
 from .evaluate import Evaluation, Scored, judge
 
 SCORES = {"mAP": "mAP", "mAUC": "mAUC", "d_prime": "d'"}
@@ -23,7 +22,6 @@ class Report:
     evaluation: Evaluation
     classes: tuple[str, ...]
     positives: tuple[int, ...]  # clips of each class
-    clips_sha256: str  # of the clips' names
     resamples: int
     seed: int
     intervals: dict[str, dict[str, Interval]]  # by stream and score; without resamples empty, as the next two
@@ -64,7 +62,6 @@ class Report:
             name: {"value": self.difference(name), "interval": self.differences[name]} for name in self.differences
         }
         return {
-            "clips_sha256": self.clips_sha256,
             "resamples": self.resamples,
             "seed": self.seed,
             **found,
@@ -85,8 +82,8 @@ class Report:
             yield row
 
 
-def report(clips: Clips, scored: Scored, crop_samples: int, resamples: int, seed: int) -> Report:
-    """Judge what a model said of `clips`, and resample the clips to say how far the scores would move.
+def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> Report:
+    """Judge what a model said, and resample the clips to say how far the scores would move.
 
     Percentiles of the resampled scores, all streams on the same resamples. AP gains a little where a positive clip is
     drawn twice, so with some hundred clips the intervals cover nearer 90 than 95 %.
@@ -95,6 +92,7 @@ def report(clips: Clips, scored: Scored, crop_samples: int, resamples: int, seed
         resamples: 0 for none: then there are no intervals.
         seed: of the resamples.
     """
+    clips = scored.clips
     targets = clips.targets.dense().numpy()
     intervals: dict[str, dict[str, Interval]] = {}
     differences: dict[str, Interval] = {}
@@ -106,10 +104,9 @@ def report(clips: Clips, scored: Scored, crop_samples: int, resamples: int, seed
         differences = {name: interval(_less(means["fused"][name], means["global"][name])) for name in SCORES}
         of_classes = {stream: _by_class(resampled) for stream, resampled in found.items()}
     return Report(
-        evaluation=judge(clips, scored, crop_samples),
+        evaluation=judge(scored, crop_samples),
         classes=clips.classes,
         positives=tuple(clips.targets.counts().tolist()),
-        clips_sha256=fingerprint(clips.names),
         resamples=resamples,
         seed=seed,
         intervals=intervals,

@@ -5,8 +5,11 @@ A call returns the exit status.
 
 from collections.abc import Callable
 
+from .check_data import CheckData
+from .costs import CountCosts
 from .doctor import Doctor
 from .evaluate import Evaluate
+from .pack import Pack
 from .plot import Plot
 from .sweep import Sweep
 from .tag import Tag
@@ -16,5 +19,8 @@ COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
     "evaluate": Evaluate,
     "plot": Plot,
     "sweep": Sweep,
+    "pack": Pack,
+    "check-data": CheckData,
+    "costs": CountCosts,
     "doctor": Doctor,
 }

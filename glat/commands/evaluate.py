@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from .. import machine, run
-from ..data import Clips, Skipped, load, load_for_evaluation
+from ..data import ClipSource, Skipped, load, load_for_evaluation
 from ..data.labels import relabelled
 from ..errors import UserError
 from ..evaluate import remarks, score
@@ -67,12 +66,15 @@ def _evaluate(command: Evaluate) -> int:
         clips,
         command.batch_size or opened.config.optim.batch_size or 16,
         device,
-        lambda: torch.autocast(device.type, precision.dtype, enabled=precision.dtype is not None),
+        lambda: precision.autocast(device),
     )
-    found = report(clips, scored, model.crop_samples, command.resamples, command.seed)
+    assert scored is not None  # one process
+    found = report(scored, model.crop_samples, command.resamples, command.seed)
     console.print(f"{command.run}, {machine.device_name(device)}, {precision.reason}")
     seconds = clips.clip_samples / rate
-    console.print(f"{len(clips)} clips of {seconds:g} s, SHA-256 of their names {found.clips_sha256}")
+    console.print(
+        f"{found.evaluation.clips} clips of {seconds:g} s, SHA-256 of their names {found.evaluation.clips_sha256}"
+    )
     console.print(found.table())
     if command.resamples:
         console.print(f"in brackets: 95 % over {command.resamples} resamples of the clips")
@@ -103,13 +105,18 @@ def _check(command: Evaluate) -> None:
             raise UserError(f"--{flag} {path}: give a file in a folder that exists")
 
 
-Loaded = tuple[Clips, tuple[Skipped, ...], list[str]]
+Loaded = tuple[ClipSource, tuple[Skipped, ...], list[str]]
 
 
 def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
     """The run's own evaluation clips, and what is to be said of them."""
     config = opened.config
-    sets = load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=config.optim.seed)
+    sets = load(
+        **vars(config.data),
+        sample_rate_hz=sample_rate_hz,
+        seed=config.optim.seed,
+        in_memory=config.feed.in_memory(),
+    )
     if sets.evaluation.classes != opened.classes:
         raise UserError(
             f"the recordings of {opened.folder} have other classes than the run was trained on; give the recordings "

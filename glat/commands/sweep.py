@@ -99,11 +99,12 @@ def _numbers(text: str, flag: str, kind: Callable[[str], Number]) -> list[Number
 
 
 def _check_flags(command: Sweep) -> None:
+    instead = {"--seed": "--seeds", "--run-dir": "--out", "--resume": "--out"}
     given = {flag.split("=")[0].replace("_", "-") for flag in command.flags}
-    for flag in ("--seed", "--run-dir", "--resume"):
-        if flag in given:
-            instead = "--seeds" if flag == "--seed" else "--out"
-            raise UserError(f"{flag} is what a sweep gives to each of its runs; give {instead} instead")
+    for flag in instead.keys() & given:
+        raise UserError(f"{flag} is what a sweep gives to each of its runs; give {instead[flag]} instead")
+    if command.config is not None and command.config.run.dry_run:
+        raise UserError("--dry-run trains nothing, and a sweep draws what was trained; give it to train.py")
     if command.config is not None and command.config.optim.iterations is None:
         raise UserError("runs that are compared need equally many steps; give --iterations")
 

@@ -1,11 +1,12 @@
 """Labels of one data set as the classes of another, by name."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
-from .clips import Clips, Event
+from .clips import ClipSource, Event
 from .targets import Targets
 
 
@@ -13,12 +14,12 @@ from .targets import Targets
 class Relabelled:
     """Clips with the classes that were asked for, and what that cost."""
 
-    clips: Clips
+    clips: ClipSource
     unknown: tuple[str, ...]  # labels that are none of the classes, left out
     dropped: int  # clips with no other label, left out: under another name they may well be of one of the classes
 
 
-def relabelled(clips: Clips, classes: tuple[str, ...]) -> Relabelled:
+def relabelled(clips: ClipSource, classes: tuple[str, ...]) -> Relabelled:
     """Give clips the classes of a model, in its order.
 
     Raises:
@@ -39,11 +40,7 @@ def relabelled(clips: Clips, classes: tuple[str, ...]) -> Relabelled:
             tuple(Event(new[e.label], e.onset_seconds, e.offset_seconds) for e in events[row] if e.label in new)
             for row in rows
         )
-    kept = clips
-    if len(rows) < len(clips):  # waves of all clips are not copied for nothing
-        kept = replace(
-            clips, waves=clips.waves[rows], lengths=clips.lengths[rows], names=tuple(clips.names[row] for row in rows)
-        )
+    kept: Any = clips if len(rows) == len(clips) else clips.subset(rows)  # samples are not copied for nothing
     return Relabelled(
         clips=replace(kept, targets=Targets.from_dense(targets[rows]), classes=classes, events=events),
         unknown=tuple(label for label in clips.classes if label not in column),

@@ -223,16 +223,6 @@ def build_sampler(name: str, targets: Targets, seed: int) -> Sampler:
     return SAMPLERS[name](targets, seed)
 
 
-def shard(rows: Tensor, rank: int, world_size: int) -> Tensor:
-    """What process `rank` of `world_size` takes of a batch's rows [B]: every world_size-th, from its own number on.
-
-    All processes draw the same batches, so that together they hear each row of a batch once. A batch that does not
-    divide gives the first processes one row more.
-    """
-    assert 0 <= rank < world_size
-    return rows[rank::world_size]
-
-
 class RowStream:
     """Rows of batch after batch for a loader that works ahead, and the sampler's state as of what training has had.
 
@@ -241,11 +231,10 @@ class RowStream:
     Args:
         sampler: where to begin; the stream alone draws from it from here on.
         batch_size: B, of all processes together.
-        rank, world_size: which part of each batch is this process's; see `shard`.
     """
 
-    def __init__(self, sampler: Sampler, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
-        self._sampler, self._batch_size, self._rank, self._world_size = sampler, batch_size, rank, world_size
+    def __init__(self, sampler: Sampler, batch_size: int) -> None:
+        self._sampler, self._batch_size = sampler, batch_size
         self._state, self._ahead = sampler.state(), deque[State]()
 
     def __iter__(self) -> "RowStream":
@@ -254,7 +243,7 @@ class RowStream:
     def __next__(self) -> Tensor:
         rows = self._sampler.draw(self._batch_size)
         self._ahead.append(self._sampler.state())
-        return shard(rows, self._rank, self._world_size)
+        return rows
 
     def delivered(self) -> None:
         """The oldest batch that was still under way has reached training."""

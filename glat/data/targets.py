@@ -35,6 +35,10 @@ class Targets:
     def __len__(self) -> int:
         return len(self.packed)
 
+    def subset(self, rows: NDArray[np.int64]) -> "Targets":
+        """Of some clips."""
+        return Targets(self.packed[rows], self.num_classes)
+
     def dense(self, rows: slice | NDArray[np.int64] | Tensor = slice(None)) -> Tensor:
         """[B, L] bool of some rows, of all without `rows`."""
         chosen = self.packed[np.asarray(rows) if isinstance(rows, Tensor) else rows]

@@ -81,8 +81,8 @@ def test_crop_starts_are_counted_a_frame_a_bin_for_present_and_absent_classes():
     probs = np.random.default_rng(0).random((5, 3), np.float32)
     classes = np.tile([0, 1], (5, 1))
     for t, start in enumerate(starts):
-        scored = Scored(dict.fromkeys(("global", "local", "fused"), probs), classes, np.full((5, 2), start), 7)
-        found = judge(clips(), scored, 4_000).starts
+        scored = Scored(clips(), dict.fromkeys(("global", "local", "fused"), probs), classes, np.full((5, 2), start), 7)
+        found = judge(scored, 4_000).starts
         assert (found.clip_seconds, found.crop_seconds) == (20, 4)
         assert found.bin_seconds == pytest.approx(20 / 7)
         # Clip i has the class i % 2: one of its two crops is of a class that is present.
