@@ -90,8 +90,8 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
 
     On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, a constant 1e-3. A CPU sees a few hundred
     steps, in which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment
-    nor dropout, and 3e-3 that falls to zero. Weights that were trained before are fine-tuned at 2e-4, as in the released
-    program.
+    nor dropout, and 3e-3 that falls to zero. Weights that were trained before are fine-tuned at 2e-4, as in the
+    released program.
     """
     on_gpu = device.type == "cuda"
     values: dict[str, Any] = {
