@@ -113,8 +113,8 @@ class OptimConfig:
     """Stop training after so many minutes, also before the last step."""
     learning_rate: float | None = None
     """Adam's step size; the released programs: 1e-3 from scratch, 2e-4 to fine-tune."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """The learning rate over the run: constant (the paper), or 5 % warm-up and then a cosine to zero."""
+    schedule: Literal["constant", "cosine"] | None = None
+    """The learning rate over the run: constant (PANNs), or 5 % warm-up and then a cosine to zero."""
     accumulate: int = 1
     """Parts a step's batch is cut into, one after the other: less memory for the same step."""
     clip_grad_norm: float | None = None
@@ -202,7 +202,7 @@ def check(config: TrainConfig) -> None:
     for part in (config.model, config.data, config.feed, config.optim, config.run):
         for name, value in vars(part).items():
             flag = "--" + name.replace("_", "-")
-            if name in CHOICES and value not in CHOICES[name]:
+            if name in CHOICES and value not in (None, *CHOICES[name]):
                 raise UserError(f"{flag} is {value!r}; choose one of {', '.join(CHOICES[name])}")
             if name in RANGES and value is not None:
                 low, high, meaning = RANGES[name]

@@ -88,9 +88,10 @@ def pick_precision(amp: bool, device: torch.device, dtype: str = "auto") -> Prec
 def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
     """Fill in width, regularisation, learning rate and the mode of torch.compile.
 
-    On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, 1e-3. A CPU sees a few hundred steps, in
-    which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment nor
-    dropout, and 3e-3. Weights that were trained before are fine-tuned at 2e-4, as in the released program.
+    On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, a constant 1e-3. A CPU sees a few hundred
+    steps, in which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment
+    nor dropout, and 3e-3 that falls to zero. Weights that were trained before are fine-tuned at 2e-4, as in the
+    released program.
     """
     on_gpu = device.type == "cuda"
     values: dict[str, Any] = {
@@ -107,6 +108,8 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
         optim = replace(optim, compile="default" if on_gpu and not optim.sync_batch_norm else "off")
     if optim.sync_batch_norm and not on_gpu:
         raise UserError("--sync-batch-norm needs GPUs: PyTorch has it for them only; leave it out")
+    if optim.schedule is None:
+        optim = replace(optim, schedule="constant" if on_gpu else "cosine")
     return replace(config, model=replace(config.model, **open_values), optim=optim)
 
 
@@ -179,7 +182,8 @@ def opening_lines(
         f"clips       from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}",
         f"training    {optim.iterations} iterations of {optim.batch_size} clips"
         f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
-        f"{optim.learning_rate:g} (--iterations, --batch-size, --max-minutes, --learning-rate), seed {optim.seed}",
+        f"{optim.learning_rate:g}, {optim.schedule} (--iterations, --batch-size, --max-minutes, --learning-rate, "
+        f"--schedule), seed {optim.seed}",
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
     return lines + ([f"warning: {precision.warning}"] if precision.warning else [])

@@ -235,4 +235,4 @@ def _draw_crop_starts(figure: FigureBase, runs: Sequence[Recorded]) -> None:
         text = f"{run.name}: {total} crops of {found['crop_seconds']:g} s in clips of {found['clip_seconds']:g} s"
         axes.set_title(text, fontsize=10, loc="left", parse_math=False)
     panels[0].legend(frameon=False, fontsize=9)
-    panels[-1].set_xlabel("start in the clip, seconds (dashed: the last that fits)")
+    panels[-1].set_xlabel("start in the clip, seconds (dashed: the last that fits a whole clip)")

@@ -85,6 +85,7 @@ class Learner:
         """Of step 0 .. iterations - 1."""
         assert self.config.learning_rate is not None
         assert self.config.iterations is not None
+        assert self.config.schedule is not None
         return self.config.learning_rate * learning_rate_factor(step, self.config.iterations, self.config.schedule)
 
     def learn(self, step: int, parts: Iterable[Batch]) -> None:

@@ -1,6 +1,7 @@
 """The learning rate, and what is left to the machine."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -59,7 +60,10 @@ def test_what_was_asked_for_is_kept():
     assert (chosen.model.width, chosen.model.dropout_scale, chosen.model.spec_augment) == (0.5, 0.3, False)
     on_gpu = choose_model(TrainConfig(), GPU)
     assert (on_gpu.model.width, on_gpu.model.dropout_scale, on_gpu.model.spec_augment) == (1.0, 1.0, True)
-    assert on_gpu.optim.learning_rate == 1e-3
+    assert (on_gpu.optim.learning_rate, on_gpu.optim.schedule) == (1e-3, "constant")  # PANNs' recipe
+    assert (chosen.optim.learning_rate, chosen.optim.schedule) == (3e-3, "cosine")
+    tuned = choose_model(TrainConfig(model=ModelConfig(init_from=Path("x.pth"))), CPU)
+    assert tuned.optim.learning_rate == 2e-4
 
 
 def test_a_batch_of_more_clips_than_there_are_is_named():
