@@ -113,8 +113,8 @@ class GlobalLocal(nn.Module):
         """The global stream and, where it is another network, the local one."""
         return [self.global_] if self.local_ is self.global_ else [self.global_, self.local_]
 
-    def estimate_normalizer(self, waves: Iterable[Tensor]) -> None:
-        """What the streams' input is normalised by; see `Backbone.estimate_normalizer`. `waves` is read twice."""
+    def estimate_normalizer(self, waves: Tensor | Iterable[Tensor]) -> None:
+        """What the streams' input is normalised by; see `Backbone.estimate_normalizer`. Batches are read twice."""
         for stream in self.streams():
             stream.estimate_normalizer(waves)
 

@@ -79,13 +79,13 @@ class Backbone(nn.Module):
         """What `clip_logits` is given where the loss follows: the scaled `head_dropout` in training, else 0."""
         return self.head_dropout * self.dropout_scale if self.training else 0.0
 
-    def estimate_normalizer(self, waves: Iterable[Tensor]) -> None:
+    def estimate_normalizer(self, waves: Tensor | Iterable[Tensor]) -> None:
         """Take from training clips the statistics that the weights come with; once, before the first step.
 
         Most networks have none: batch norm learns theirs, and `waves` is not read.
 
         Args:
-            waves: batches [b, S] of clips, float32 with full scale ±1 or int16; a tensor [M, b, S] is some.
+            waves: clips [M, S], float32 with full scale ±1 or int16, or batches of them.
         """
 
     def check_length(self, wave: Tensor) -> None:

@@ -97,12 +97,13 @@ class TALNet(Backbone):
         else:
             self.fc_att = None
 
-    def estimate_normalizer(self, waves: Iterable[Tensor]) -> None:
+    def estimate_normalizer(self, waves: Tensor | Iterable[Tensor]) -> None:
         """Mean and deviation of every mel bin over all hops of `waves`; 2 000 independent clips are enough, as the mean
         is then known to 1 / sqrt(2 000), 2 % of a deviation."""
         device = self.standardise.mean.device
+        batches = waves.split(16) if isinstance(waves, Tensor) else waves
         with torch.no_grad():
-            self.standardise.estimate(self.log_mel(to_float(batch.to(device))) for batch in waves)
+            self.standardise.estimate(self.log_mel(to_float(batch.to(device))) for batch in batches)
 
     def frame_features(self, wave: Tensor) -> Tensor:
         self.check_length(wave)

@@ -92,7 +92,8 @@ class Learner:
         """Make one step from this rank's share of a batch, cut into `OptimConfig.accumulate` parts of one size."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
-        torch._foreach_copy_(self.kept, self.buffers)
+        if self.buffers:
+            torch._foreach_copy_(self.kept, self.buffers)
         if self.config.compile in CUDA_GRAPHS:
             torch.compiler.cudagraph_mark_step_begin()
         count = self.config.accumulate
