@@ -84,8 +84,8 @@ def test_talnet_is_trained_on_standardised_input(tmp_path):
 
 def test_says_first_what_was_chosen_and_last_table_2(run_folder):
     folder, said = run_folder
-    first = said.splitlines()[:5]
-    for word, line in zip(("device", "network", "data", "training", "run folder"), first, strict=True):
+    first = said.splitlines()[:6]
+    for word, line in zip(("device", "network", "data", "clips", "training", "run folder"), first, strict=True):
         assert line.startswith(word)
     assert "--iterations, --batch-size" in first[3]
     for row in ("global", "local", "fused", "mAP", "mAUC", "d'"):

@@ -186,7 +186,9 @@ def _opened(path: Path, stream: BinaryIO | None) -> Iterator[Any]:
             if file.format == "OGG" and cut_off:
                 raise UnreadableAudio(path, "is cut off: the last page of the Ogg stream is missing")
             yield file
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, FileNotFoundError) as error:
+        if isinstance(error, FileNotFoundError) or (stream is None and not path.exists()):  # removed meanwhile
+            raise UnreadableAudio(path, "no such file") from error
         raise UnreadableAudio(path, f"cannot be decoded ({error.error_string.strip().rstrip('.')})") from error
     except (OSError, ValueError, TypeError, MemoryError, soundfile.SoundFileError) as error:
         # soundfile raises TypeError for headerless formats; ValueError: a NUL or surrogate in the name
