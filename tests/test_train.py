@@ -87,7 +87,7 @@ def test_says_first_what_was_chosen_and_last_table_2(run_folder):
     first = said.splitlines()[:6]
     for word, line in zip(("device", "network", "data", "clips", "training", "run folder"), first, strict=True):
         assert line.startswith(word)
-    assert "--iterations, --batch-size" in first[3]
+    assert "--iterations, --batch-size" in first[4]
     for row in ("global", "local", "fused", "mAP", "mAUC", "d'"):
         assert row in said
     assert "2 recordings were left out" in said
