@@ -94,6 +94,8 @@ def load(
             raise UserError(f"--eval-folds {' '.join(eval_folds)}: built-in soundscapes have no folds; give --data")
         pools = {side: soundscapes.synthesised(side, seed, sample_rate_hz) for side in ("train", "eval")}
         return Data(mixed(pools["train"], "train", Mixer()), mixed(pools["eval"], "eval", Mixer()))
+    if eval_data is not None and not eval_data.exists():
+        raise UserError(f"--eval-data {eval_data}: no such file or folder; give what --data may be")
     kind = _kind(data)
     if eval_data is not None and _kind(eval_data) != kind:
         raise UserError(f"--data {data} holds {kind}, and --eval-data {eval_data} {_kind(eval_data)}; give both alike")

@@ -46,7 +46,13 @@ def kinds(tmp_path_factory):
     names = list(members)
     for part, chosen in enumerate((names[:10], names[10:])):
         write_tar(root / "tar" / f"{part}.tar", {name: members[name] for name in chosen})
-    return {"csv": table, "pack": root / "pack", "tar": root / "tar", "folder": root / "folder"}
+    return {
+        "csv": table,
+        "pack": root / "pack",
+        "tar": root / "tar",
+        "folder": root / "folder",
+        "missing": root / "nowhere.h5",
+    }
 
 
 def read(data, **options):
@@ -189,6 +195,7 @@ def test_packs_of_panns_take_the_classes_of_a_table_in_its_order(by_panns):
         ("tar", {"mix": True}, "--mix takes recordings, and --data .* holds tar files"),
         ("csv", {"eval_data": "tar"}, "--data .* holds recordings, and --eval-data .* tar files; give both alike"),
         ("csv", {"eval_data": "csv", "eval_folds": ("1",)}, "--eval-data .*: leave --eval-folds out"),
+        ("pack", {"eval_data": "missing"}, "--eval-data .*nowhere.h5: no such file or folder"),
         (None, {"eval_data": "csv"}, "--eval-data .*: add --data"),
         ("tar", {"eval_folds": ("1",)}, "--eval-folds 1: the data name no folds"),
         ("csv", {"eval_folds": ("7",)}, "no recording is in '7'; folds seen: 0, 1"),
