@@ -24,8 +24,10 @@ class Evaluate:
     run: Path
     """The folder of a training run."""
     data: Path | None = None
-    """Other recordings: a folder with one sub-folder a class, or a CSV with columns file, label and optionally fold;
-    all of them are for the evaluation. Without it, the run's own evaluation clips."""
+    """Other recordings: a folder with one sub-folder a class, a CSV with columns file, label and optionally fold, what
+    glat pack wrote, or tar files; all of them are for the evaluation. Without it, the run's own evaluation clips."""
+    labels: Path | None = None
+    """AudioSet's class_labels_indices.csv, for packs that name no classes."""
     mix: bool = False
     """Take the recordings of --data as isolated events and mix soundscapes from them."""
     eval_folds: tuple[str, ...] = ()
@@ -93,7 +95,7 @@ def _evaluate(command: Evaluate) -> int:
 
 def _check(command: Evaluate) -> None:
     if command.data is None:
-        for flag in ("mix", "eval_folds", "clip_seconds"):
+        for flag in ("labels", "mix", "eval_folds", "clip_seconds"):
             if getattr(command, flag):
                 raise UserError(f"--{flag.replace('_', '-')} says how to take other recordings; add --data")
     for flag, least in (("batch_size", 1), ("resamples", 0), ("eval_clips", 1), ("seed", 0)):
@@ -136,6 +138,7 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
         command.data,
         sample_rate_hz=sample_rate_hz,
         clip_seconds=command.clip_seconds or opened.clip_samples / sample_rate_hz,
+        labels=command.labels,
         eval_folds=command.eval_folds,
         mix=command.mix,
         eval_clips=command.eval_clips,
