@@ -123,8 +123,10 @@ def test_bad_files_are_named(tmp_path):
     half = network("cnn10").state_dict()
     del half["conv_block2.conv1.weight"]
     torch.save(half, tmp_path / "half.pth")
+    torch.save(model_of("cnn10")[0].state_dict(), tmp_path / "run.pt")
     for name, said in {
         "missing.pth": "there is no",
+        "run.pt": "holds both streams of a run; give the run's folder",
         "text.pth": "damaged or no checkpoint",
         "empty.pth": "damaged or no checkpoint",
         "cut.pth": "damaged or no checkpoint",
