@@ -193,6 +193,8 @@ def test_packs_of_panns_take_the_classes_of_a_table_in_its_order(by_panns):
         ("pack", {"clip_seconds": 1.0}, "packed in clips of 0.5 s, and --clip-seconds is 1"),
         ("pack", {"mix": True}, "--mix takes recordings, and --data .* holds packs"),
         ("tar", {"mix": True}, "--mix takes recordings, and --data .* holds tar files"),
+        ("pack", {"in_memory": True}, "--loader memory: packs are read as they are heard"),
+        ("tar", {"in_memory": True}, "--loader memory: tar files are read as they are heard"),
         ("csv", {"eval_data": "tar"}, "--data .* holds recordings, and --eval-data .* tar files; give both alike"),
         ("csv", {"eval_data": "csv", "eval_folds": ("1",)}, "--eval-data .*: leave --eval-folds out"),
         ("pack", {"eval_data": "missing"}, "--eval-data .*nowhere.h5: no such file or folder"),
@@ -205,6 +207,14 @@ def test_what_cannot_be_meant_is_named(kinds, data, options, message):
     options = options | ({"eval_data": kinds[options["eval_data"]]} if "eval_data" in options else {})
     with pytest.raises(UserError, match=message):
         read(kinds.get(data), **options)
+
+
+@pytest.mark.parametrize("beside", ["x.tar", "x.h5"])
+def test_an_archive_beside_class_folders_takes_not_their_place(beside, tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / beside).touch()
+    with pytest.raises(UserError, match="holds (tar files|packs) and the folder cat; move one of the two"):
+        read(tmp_path)
 
 
 def test_folds_of_tar_files_are_refused_in_an_evaluation(kinds):
