@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from glat.backbones import BACKBONES
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.commands.evaluate import Evaluate
+from glat.data import load
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -275,6 +276,25 @@ def test_a_recording_that_vanishes_is_left_out_and_counted_once(recordings, tmp_
     assert f"1 recording was left out (skipped.json lists them):\n  {gone[0]}: no such file\n" in said.out
     listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert listed == [{"file": gone[0], "reason": "no such file"}]
+
+
+def test_an_evaluation_lists_a_file_that_proves_bad_only_when_it_is_heard(tmp_path, capsys):
+    for label in ("tone", "noise"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(6):
+            sound = np.random.default_rng(i).uniform(-0.5, 0.5, 32_000).astype(np.float32)
+            soundfile.write(tmp_path / "data" / label / f"{i}.wav", sound, 16_000, subtype="FLOAT")
+    module, folder, found = train_module(), tmp_path / "run", tmp_path / "found.json"
+    options = ("--iterations", "1", "--loader", "soundfile", "--run-dir", str(folder))
+    module.main(parse_train_config([*TINY, "--data", str(tmp_path / "data"), *options]))
+    bad = load(tmp_path / "data", sample_rate_hz=32_000, in_memory=False, seed=0).evaluation.names[0]
+    soundfile.write(tmp_path / "data" / bad, np.full(32_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    capsys.readouterr()
+    assert Evaluate(run=folder, resamples=0, json=found)() == 0
+    said = capsys.readouterr()
+    assert f"1 recording was left out (--json lists them):\n  {bad}: holds NaN or infinite samples\n" in said.out
+    assert said.err == ""
+    assert json.loads(found.read_text())["skipped"] == [{"file": bad, "reason": "holds NaN or infinite samples"}]
 
 
 def test_packs_that_name_no_classes_take_them_from_a_table_in_training_and_evaluation(tmp_path, capsys):

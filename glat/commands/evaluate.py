@@ -11,6 +11,7 @@ from rich.console import Console
 from .. import machine, run
 from ..data import ClipSource, Skipped, load, load_for_evaluation
 from ..data.labels import relabelled
+from ..data.loading import Loading
 from ..errors import UserError
 from ..evaluate import remarks, score
 from ..files import replaced, write_json
@@ -64,13 +65,16 @@ def _evaluate(command: Evaluate) -> int:
     model.check_clip(clips.clip_samples)
     device = machine.pick_device()
     precision = machine.pick_precision(command.amp, device)
+    lost: list[Skipped] = []
     scored = score(
         model.to(device),
         clips,
         command.batch_size or opened.config.optim.batch_size or 16,
         device,
         lambda: torch.autocast(device.type, precision.dtype, enabled=precision.dtype is not None),
+        loading=Loading(report=lost.append),
     )
+    skipped += tuple(lost)
     assert scored is not None  # one process
     found = report(scored, model.crop_samples, command.resamples, command.seed)
     console.print(f"{command.run}, {machine.device_name(device)}, {precision.reason}")
