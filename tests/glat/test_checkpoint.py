@@ -78,7 +78,7 @@ def test_talnets_own_file_has_no_normaliser_and_says_so(pooling, tmp_path):
     assert isinstance(loaded, TALNet)
     assert loaded.pooling == pooling
     model, config = model_of("talnet", clip_pooling=pooling)
-    model.estimate_normalizer(torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0)))
+    model.estimate_normalizer([torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))])
     estimated = model.global_.standardise.mean.clone()
     lines = initialise(model, read_pretrained(tmp_path / "TALNet.pt"), config, CLASSES)
     assert torch.equal(model.local_.standardise.mean, estimated)
