@@ -85,11 +85,12 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed, in_memory=in_memory)
     train, classes = sets.train, sets.train.classes
     sampler = build_sampler(config.feed.sampler, train.targets, seed)
-    lost: list[Skipped] = []  # recordings that went bad since they were opened
+    lost: dict[Skipped, None] = {}  # recordings that went bad since they were opened
 
     def report(skipped: Skipped) -> None:
-        lost.append(skipped)
-        print(f"left out from here on: {skipped.file}: {skipped.reason}", file=sys.stderr)
+        if skipped not in lost:  # every evaluation meets it anew
+            print(f"left out from here on: {skipped.file}: {skipped.reason}", file=sys.stderr)
+        lost[skipped] = None
 
     loading = Loading("auto" if in_memory else config.feed.loader, config.feed.workers, report)
 
@@ -206,12 +207,14 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     # What came out
     result = result or evaluate_at(end)
     keeper.close()
+    left_out = dict.fromkeys((*sets.skipped, *(skip for part in ranks.gather(tuple(lost)) for skip in part)))
     if ranks.first:
+        run.write_json(folder / run.SKIPPED, [vars(skip) for skip in left_out])
         run.write_json(folder / "evaluation.json", result.to_json(classes))
         plot_curves([Recorded.of(folder)], folder / "curves.png")
     console.print(f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes")
     console.print(table(result))
-    for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped + tuple(lost))):
+    for line in (*remarks(result, classes), *run.skipped_lines(tuple(left_out))):
         console.print(line)
     if best.step:
         console.print(f"best fused mAP {best.mean_ap:.3f} at step {best.step}: {run.BEST_WEIGHTS}")

@@ -85,6 +85,8 @@ def read_pretrained(path: Path) -> Pretrained:
     weights = _read_weights(path)
     name = next((name for name, entry in _TELLTALES.items() if entry in weights), None)
     last = next((entry for entry in _CLASSIFIERS if entry in weights), None)
+    if any(entry.startswith("global_.") for entry in weights):
+        raise UserError(f"{path} holds both streams of a run; give the run's folder")
     if name is None or last is None:
         seen = ", ".join(list(weights)[:3]) or "nothing"
         raise UserError(

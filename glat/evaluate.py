@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .data import ClipSource, Skipped, fingerprint
 from .data.loading import USUAL, Loading
+from .errors import UserError
 from .inference import for_inference
 from .metrics import Metrics, evaluate_scores
 from .model import GlobalLocal
@@ -127,9 +128,8 @@ def score(
     own = torch.arange(len(clips))[ranks.part(len(clips))]
     bad: list[Skipped] = []
     batches, frames = [], 0
-    # As equal as they can be: a batch of one clip, which may be a bad one, would leave nothing to score.
-    rows = own.tensor_split(-(-len(own) // batch_size)) if len(own) else ()
-    for batch in loading.batches(clips, rows, device, bad.append):
+    rows = own.split(batch_size) if len(own) else ()
+    for batch in loading.batches(clips, rows, device, bad.append, may_be_empty=True):
         with autocast():
             scores = model(batch.wave, batch.lengths)
         probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
@@ -144,6 +144,8 @@ def score(
     parts = [part for part in ranks.gather([own.numpy()[heard], *columns]) if len(part[0])]
     if not ranks.first:
         return None
+    if not parts:
+        raise UserError(f"no clip for the evaluation can be read ({bad[0].file}: {bad[0].reason}); check the data")
     kept_rows, *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
     kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
     return Scored(kept, dict(zip(ROWS, streams, strict=True)), classes, starts, frames)

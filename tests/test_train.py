@@ -4,11 +4,13 @@ import csv
 import errno
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -18,6 +20,8 @@ from safetensors.torch import load_file
 
 from glat.backbones import BACKBONES
 from glat.cli import parse_train_config, reporting_user_errors
+from glat.commands.evaluate import Evaluate
+from glat.data import load
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -249,6 +253,65 @@ def test_clips_that_make_the_loss_nan_are_named_and_kept(on_nan, tmp_path, monke
     batch = load_file(kept)
     assert batch["wave"].shape == (4, 64_000)
     assert batch["wave"].isnan().any(1).sum() == 1
+
+
+def test_a_recording_that_vanishes_is_left_out_and_counted_once(recordings, tmp_path, monkeypatch, capsys):
+    data = shutil.copytree(recordings, tmp_path / "data")
+    for path in ("tone/empty.wav", "noise/text.wav", "notes.txt"):
+        (data / path).unlink(missing_ok=True)
+    module = train_module()
+    read, gone = module.data.load, []
+
+    def and_one_vanishes(**arguments):
+        sets = read(**arguments)
+        gone.append(sets.evaluation.names[0])
+        (data / gone[0]).unlink()
+        return sets
+
+    monkeypatch.setattr(module.data, "load", and_one_vanishes)
+    options = ("--iterations", "2", "--eval-every", "1", "--loader", "soundfile", "--run-dir", str(tmp_path / "run"))
+    module.main(parse_train_config([*TINY, "--data", str(data), *options]))
+    said = capsys.readouterr()
+    assert said.err.count(f"left out from here on: {gone[0]}: no such file") == 1
+    assert f"1 recording was left out (skipped.json lists them):\n  {gone[0]}: no such file\n" in said.out
+    listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert listed == [{"file": gone[0], "reason": "no such file"}]
+
+
+def test_an_evaluation_lists_a_file_that_proves_bad_only_when_it_is_heard(tmp_path, capsys):
+    for label in ("tone", "noise"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(6):
+            sound = np.random.default_rng(i).uniform(-0.5, 0.5, 32_000).astype(np.float32)
+            soundfile.write(tmp_path / "data" / label / f"{i}.wav", sound, 16_000, subtype="FLOAT")
+    module, folder, found = train_module(), tmp_path / "run", tmp_path / "found.json"
+    options = ("--iterations", "1", "--loader", "soundfile", "--run-dir", str(folder))
+    module.main(parse_train_config([*TINY, "--data", str(tmp_path / "data"), *options]))
+    bad = load(tmp_path / "data", sample_rate_hz=32_000, in_memory=False, seed=0).evaluation.names[0]
+    soundfile.write(tmp_path / "data" / bad, np.full(32_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    capsys.readouterr()
+    assert Evaluate(run=folder, resamples=0, json=found)() == 0
+    said = capsys.readouterr()
+    assert f"1 recording was left out (--json lists them):\n  {bad}: holds NaN or infinite samples\n" in said.out
+    assert said.err == ""
+    assert json.loads(found.read_text())["skipped"] == [{"file": bad, "reason": "holds NaN or infinite samples"}]
+
+
+def test_packs_that_name_no_classes_take_them_from_a_table_in_training_and_evaluation(tmp_path, capsys):
+    pack, labels, folder = tmp_path / "panns.h5", tmp_path / "labels.csv", tmp_path / "run"
+    with h5py.File(pack, "w") as file:
+        file["audio_name"] = np.array([f"Y{i}.wav".encode() for i in range(12)])
+        file["waveform"] = np.random.default_rng(0).integers(-9000, 9000, (12, 64_000)).astype(np.int16)
+        file["target"] = np.arange(12)[:, None] % 2 == np.arange(2)
+        file.attrs["sample_rate"] = 32_000
+    labels.write_text('index,mid,display_name\n0,/m/1,"Zebra, plains"\n1,/m/2,Ant\n')
+    source = ("--data", str(pack), "--labels", str(labels))
+    train_module().main(parse_train_config([*TINY, *source, "--iterations", "1", "--run-dir", str(folder)]))
+    table = tmp_path / "table.csv"
+    assert Evaluate(run=folder, data=pack, labels=labels, resamples=0, csv=table)() == 0
+    assert "12 clips of 2 s" in capsys.readouterr().out
+    with table.open(newline="") as file:
+        assert [row["class"] for row in csv.DictReader(file)] == ["Zebra, plains", "Ant"]
 
 
 def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ from rich.console import Console
 from .. import machine, run
 from ..data import ClipSource, Skipped, load, load_for_evaluation
 from ..data.labels import relabelled
+from ..data.loading import Loading
 from ..errors import UserError
 from ..evaluate import remarks, score
 from ..files import replaced, write_json
@@ -23,8 +24,10 @@ class Evaluate:
     run: Path
     """The folder of a training run."""
     data: Path | None = None
-    """Other recordings: a folder with one sub-folder a class, or a CSV with columns file, label and optionally fold;
-    all of them are for the evaluation. Without it, the run's own evaluation clips."""
+    """Other recordings: a folder with one sub-folder a class, a CSV with columns file, label and optionally fold, what
+    glat pack wrote, or tar files; all of them are for the evaluation. Without it, the run's own evaluation clips."""
+    labels: Path | None = None
+    """AudioSet's class_labels_indices.csv, for packs that name no classes."""
     mix: bool = False
     """Take the recordings of --data as isolated events and mix soundscapes from them."""
     eval_folds: tuple[str, ...] = ()
@@ -61,13 +64,16 @@ def _evaluate(command: Evaluate) -> int:
     model.check_clip(clips.clip_samples)
     device = machine.pick_device()
     precision = machine.pick_precision(command.amp, device)
+    lost: list[Skipped] = []
     scored = score(
         model.to(device),
         clips,
         command.batch_size or opened.config.optim.batch_size or 16,
         device,
         lambda: precision.autocast(device),
+        loading=Loading(report=lost.append),
     )
+    skipped += tuple(lost)
     assert scored is not None  # one process
     found = report(scored, model.crop_samples, command.resamples, command.seed)
     console.print(f"{command.run}, {machine.device_name(device)}, {precision.reason}")
@@ -92,7 +98,7 @@ def _evaluate(command: Evaluate) -> int:
 
 def _check(command: Evaluate) -> None:
     if command.data is None:
-        for flag in ("mix", "eval_folds", "clip_seconds"):
+        for flag in ("labels", "mix", "eval_folds", "clip_seconds"):
             if getattr(command, flag):
                 raise UserError(f"--{flag.replace('_', '-')} says how to take other recordings; add --data")
     for flag, least in (("batch_size", 1), ("resamples", 0), ("eval_clips", 1), ("seed", 0)):
@@ -135,6 +141,7 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
         command.data,
         sample_rate_hz=sample_rate_hz,
         clip_seconds=command.clip_seconds or opened.clip_samples / sample_rate_hz,
+        labels=command.labels,
         eval_folds=command.eval_folds,
         mix=command.mix,
         eval_clips=command.eval_clips,

@@ -146,7 +146,7 @@ def encoded_from_tar(
 
     A clip is the audio ``key.wav`` (or .flac, .ogg, ...) with its labels in ``key.txt`` or ``key.cls``, several
     joined by ``;`` or one a line, or in ``key.json``: a list of labels, or an object with it as ``labels`` or
-    ``label``. A whole number is an index into `classes`, where these are given.
+    ``label``. A whole number is an index into `classes`, where these are given and none of them is a number itself.
 
     Args:
         paths: uncompressed tar files.
@@ -290,9 +290,10 @@ def _parse_labels(suffix: str, data: bytes) -> Iterable[str]:
 
 
 def _class_name(label: str, classes: tuple[str, ...] | None) -> str:
-    if classes is not None and label not in classes and label.isdecimal() and int(label) < len(classes):
-        return classes[int(label)]
-    return label
+    if classes is None or not label.isdecimal() or int(label) >= len(classes):
+        return label
+    # Where classes are called by numbers, another number is another class, and no index.
+    return label if any(name.isdecimal() for name in classes) else classes[int(label)]
 
 
 class _Part(RawIOBase):

@@ -40,10 +40,17 @@ class Loading:
         rows: Iterable[Tensor],
         device: torch.device,
         report: Callable[[Skipped], None] | None = None,
+        may_be_empty: bool = False,
     ) -> Generator[Batch]:
         """See `batches`; `report` is told in place of the usual one."""
         return batches(
-            source, rows, device=device, loader=self.loader, workers=self.workers, report=report or self.report
+            source,
+            rows,
+            device=device,
+            loader=self.loader,
+            workers=self.workers,
+            report=report or self.report,
+            may_be_empty=may_be_empty,
         )
 
 
@@ -106,6 +113,7 @@ def batches(
     workers: int | None = None,
     prefetch: int = 2,
     report: Callable[[Skipped], None],
+    may_be_empty: bool = False,
 ) -> Generator[Batch]:
     """Batches of a source's clips, made ahead of their use.
 
@@ -122,6 +130,7 @@ def batches(
         workers: threads; None: one a core. Changes nothing in the batches.
         prefetch: batches in preparation beside the one in hand, 1 or more.
         report: is told of a clip that cannot be read, in the caller's thread.
+        may_be_empty: a batch of which no clip can be read is silence, and no error.
 
     Returns:
         Batches as long as there are rows. The wave is int16, of encoded files float32 with full scale ±1; zeros
@@ -129,7 +138,7 @@ def batches(
 
     Raises:
         UserError: as of `choose_loader`; `workers` or `prefetch` below 1; while iterating: a batch of which no clip
-            can be read.
+            can be read, unless it `may_be_empty`.
     """
     choice = choose_loader(source, loader, device)
     if workers is not None and workers < 1:
@@ -148,7 +157,7 @@ def batches(
 
         return Dali(by_row, device)
 
-    return _run(source, iter(rows), build, known, device, prefetch, report)
+    return _run(source, iter(rows), build, known, device, prefetch, report, may_be_empty)
 
 
 class Maker(Protocol):
@@ -175,6 +184,7 @@ def _run(
     device: torch.device,
     prefetch: int,
     report: Callable[[Skipped], None],
+    may_be_empty: bool,
 ) -> Generator[Batch]:
     maker = build()
     pending: deque[tuple[Tensor, Any]] = deque()
@@ -192,6 +202,8 @@ def _run(
                     if (row := int(wanted[place])) not in known:
                         known[row] = reason
                         report(Skipped(source.names[row], reason))
+                if taken is None and may_be_empty:
+                    wave, lengths, taken = torch.zeros_like(wave), torch.full_like(lengths, wave.shape[1]), {}
                 if taken is None:
                     first = source.names[int(wanted[0])]
                     raise UserError(

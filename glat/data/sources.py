@@ -94,11 +94,15 @@ def load(
             raise UserError(f"--eval-folds {' '.join(eval_folds)}: built-in soundscapes have no folds; give --data")
         pools = {side: soundscapes.synthesised(side, seed, sample_rate_hz) for side in ("train", "eval")}
         return Data(mixed(pools["train"], "train", Mixer()), mixed(pools["eval"], "eval", Mixer()))
+    if eval_data is not None and not eval_data.exists():
+        raise UserError(f"--eval-data {eval_data}: no such file or folder; give what --data may be")
     kind = _kind(data)
     if eval_data is not None and _kind(eval_data) != kind:
         raise UserError(f"--data {data} holds {kind}, and --eval-data {eval_data} {_kind(eval_data)}; give both alike")
     if mix and kind != _RECORDINGS:
         raise UserError(f"--mix takes recordings, and --data {data} holds {kind}; give the folder or CSV behind them")
+    if in_memory and kind != _RECORDINGS:
+        raise UserError(f"--loader memory: {kind} are read as they are heard; leave it out")
     if kind == _PACKS:
         packed = load_packs(data, eval_data, eval_folds=eval_folds, seed=seed, labels=labels)
         _check_pack(data, packed.train, sample_rate_hz, clip_seconds)
@@ -200,8 +204,14 @@ _RECORDINGS, _PACKS, _TARS = "recordings", "packs", "tar files"
 
 def _kind(data: Path) -> str:
     if data.suffix == ".tar" or (data.is_dir() and _tar_files(data)):
-        return _TARS
-    return _PACKS if data.exists() and is_pack(data) else _RECORDINGS
+        kind = _TARS
+    else:
+        kind = _PACKS if data.exists() and is_pack(data) else _RECORDINGS
+    if kind != _RECORDINGS and data.is_dir():
+        folders = [path.name for path in data.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        if folders:  # an archive beside the class folders that came out of it
+            raise UserError(f"--data {data} holds {kind} and the folder {min(folders)}; move one of the two elsewhere")
+    return kind
 
 
 def _tar_files(data: Path) -> list[Path]:

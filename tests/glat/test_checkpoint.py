@@ -78,7 +78,7 @@ def test_talnets_own_file_has_no_normaliser_and_says_so(pooling, tmp_path):
     assert isinstance(loaded, TALNet)
     assert loaded.pooling == pooling
     model, config = model_of("talnet", clip_pooling=pooling)
-    model.estimate_normalizer(torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0)))
+    model.estimate_normalizer([torch.randn(4, 16_000, generator=torch.Generator().manual_seed(0))])
     estimated = model.global_.standardise.mean.clone()
     lines = initialise(model, read_pretrained(tmp_path / "TALNet.pt"), config, CLASSES)
     assert torch.equal(model.local_.standardise.mean, estimated)
@@ -123,8 +123,10 @@ def test_bad_files_are_named(tmp_path):
     half = network("cnn10").state_dict()
     del half["conv_block2.conv1.weight"]
     torch.save(half, tmp_path / "half.pth")
+    torch.save(model_of("cnn10")[0].state_dict(), tmp_path / "run.pt")
     for name, said in {
         "missing.pth": "there is no",
+        "run.pt": "holds both streams of a run; give the run's folder",
         "text.pth": "damaged or no checkpoint",
         "empty.pth": "damaged or no checkpoint",
         "cut.pth": "damaged or no checkpoint",

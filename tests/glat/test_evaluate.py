@@ -4,12 +4,18 @@ import contextlib
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from glat.config import ModelConfig
-from glat.data import Clips, Event, Targets
+from glat.data import Clips, Event, Targets, fingerprint
+from glat.data.encoded import encoded_from_manifest
+from glat.data.loading import Loading
+from glat.data.manifest import Recording
+from glat.errors import UserError
 from glat.evaluate import Scored, crop_hits, evaluate, judge, remarks, table
 from glat.model import build_model
+from glat.training.ranks import ALONE
 
 
 def clips(events=None, count=5):
@@ -41,6 +47,27 @@ def test_every_clip_is_scored_once_whatever_the_batch():
     assert whole.metrics["fused"].left_out == (2,)
     assert "never" in "".join(remarks(whole, data.classes))
     assert table(whole).row_count == 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_clips_that_vanish_are_left_out_whatever_the_batch(batch_size, tmp_path):
+    recordings = []
+    for i in range(5):
+        soundfile.write(tmp_path / f"{i}.wav", np.random.default_rng(i).uniform(-0.5, 0.5, 16_000), 32_000)
+        recordings.append(Recording(f"{i}.wav", tmp_path / f"{i}.wav", ("ab"[i % 2],)))
+    source, _ = encoded_from_manifest(recordings, ("a", "b", "never"), sample_rate_hz=32_000, clip_seconds=0.5)
+    for i in (2, 3):
+        (tmp_path / f"{i}.wav").unlink()
+    reports = []
+    evaluated = (model(), source, batch_size, torch.device("cpu"), contextlib.nullcontext, ALONE)
+    evaluation = evaluate(*evaluated, Loading("soundfile", 2, reports.append))
+    assert evaluation.clips == 3
+    assert evaluation.clips_sha256 == fingerprint(("0.wav", "1.wav", "4.wav"))
+    assert [skipped.file for skipped in reports] == ["2.wav", "3.wav"]
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="no clip for the evaluation can be read .*: no such file"):
+        evaluate(*evaluated, Loading("soundfile", 2, reports.append))
 
 
 def test_the_mode_of_the_model_is_restored():

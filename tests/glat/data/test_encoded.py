@@ -131,6 +131,13 @@ def test_labels_in_every_form(tmp_path):
     assert source.targets.dense().tolist() == [[True, True], [False, True], [True, True], [True, False], [True, True]]
 
 
+def test_another_number_is_no_index_where_classes_are_called_by_numbers(tmp_path):
+    members = {"a.wav": encoded(noise()), "a.cls": b"3", "b.wav": encoded(noise()), "b.cls": b"10"}
+    source, skipped = open_tar(write_tar(tmp_path / "x.tar", members), classes=("0", "1", "10", "2"))
+    assert source.targets.dense().tolist() == [[False, False, True, False]]
+    assert [(skip.file, skip.reason) for skip in skipped] == [("x.tar/a.wav", "has the unknown label '3'")]
+
+
 def test_members_without_a_place_are_reported_once(tmp_path):
     members = {
         "good.wav": encoded(noise()),

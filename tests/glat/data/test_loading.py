@@ -473,3 +473,18 @@ print(*(batch.wave.shape for batch in made))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout == "torch.Size([2, 16000])\n", done.stderr
+
+
+def test_a_batch_of_bad_files_is_silence_where_it_may_be(tmp_path, loader):
+    write_files(tmp_path, 4)
+    source = open_files(tmp_path, [f"{i}.wav" for i in range(4)])
+    for i in (1, 2):
+        (tmp_path / f"{i}.wav").unlink()
+    reports = []
+    rows = torch.tensor([[1, 2], [0, 3]])
+    first, second = batches(source, rows, device=CPU, loader=loader, report=reports.append, may_be_empty=True)
+    assert first.wave.shape == second.wave.shape
+    assert not first.wave.any()
+    assert first.lengths.tolist() == [source.clip_samples] * 2
+    assert second.wave.any(1).all()
+    assert sorted(skipped.file for skipped in reports) == ["1.wav", "2.wav"]
