@@ -49,6 +49,10 @@ class PannsWay(nn.Module):
         return cast(Tensor, self.parts[name.replace(".", "/")](x))
 
     def forward(self, wave: Tensor) -> Tensor:
+        return self.clip_logits(self.maps(wave))
+
+    def maps(self, wave: Tensor) -> Tensor:
+        """Waves [B, S] to features [B, C, T]."""
         x = self.log_mel(wave)
         x = self.part("bn0", x.transpose(1, 3)).transpose(1, 3)
         if self.training and self.spec_augment:
@@ -63,8 +67,11 @@ class PannsWay(nn.Module):
         else:
             for i in (2, 3, 4):
                 x = self.block(f"conv_block{i}", x)
-        x = x.mean(3)
-        x = self.drop(x.max(2).values + x.mean(2), 0.5)
+        return x.mean(3)
+
+    def clip_logits(self, maps: Tensor) -> Tensor:
+        """Features [B, C, T] to logits [B, L]."""
+        x = self.drop(maps.max(2).values + maps.mean(2), 0.5)
         return self.part("fc_audioset", F.relu_(self.part("fc1", x)))
 
     def block(self, name: str, x: Tensor, pool: int = 2) -> Tensor:
