@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from glat.backbones import Adapted
 from glat.config import ModelConfig, OptimConfig, TrainConfig, paper
 from glat.data import Batch
 from glat.errors import UserError
 from glat.machine import choose_model, choose_steps
-from glat.model import build_model
+from glat.model import GlobalLocal, build_model
 from glat.step import TrainingStep, learning_rate_factor, time_a_step
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -69,3 +71,28 @@ def test_what_was_asked_for_is_kept():
 def test_a_batch_of_more_clips_than_there_are_is_named():
     with pytest.raises(UserError, match="--batch-size is 9, and there are 8 training clips"):
         choose_steps(paper_with(batch_size=9), CPU, 8, lambda _: 1.0)
+
+
+def test_inductor_compiles_a_training_step_once_and_gives_its_gradients():
+    torch.manual_seed(0)
+
+    def stream():  # the smallest there is: inductor takes a minute for convolutions
+        features = nn.Sequential(nn.Unflatten(1, (-1, 160)), nn.Linear(160, 8))
+        return Adapted(features, nn.Linear(8, 5), sample_rate_hz=16_000, num_classes=5, channels=8, min_samples=160)
+
+    model = GlobalLocal(stream(), stream(), ModelConfig(num_crops=3, crop_seconds=0.5))
+    step = TrainingStep(model, OptimConfig()).train()
+    batches = [Batch(0.1 * torch.randn(2, 32_000), torch.tensor([32_000, 20_000]), torch.eye(2, 5)) for _ in range(3)]
+    wanted = []
+    for batch in batches:
+        step(batch).total.backward()
+        wanted.append([p.grad.clone() for p in model.parameters()])
+        model.zero_grad()
+    step.compile(fullgraph=True)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for batch, gradients in zip(batches, wanted, strict=True):
+            step(batch).total.backward()
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                torch.testing.assert_close(parameter.grad, gradient)
+            model.zero_grad()
+    assert not any("_orig_mod" in name for name in step.state_dict())
