@@ -155,6 +155,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
         if step > best.last:
             best.note(step, result.metrics["fused"].mean_ap)
             keeper.log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})
+            keeper.show(step, sets.evaluation)
         console.print(f"step {step}: mAP " + ", ".join(f"{k} {m.mean_ap:.3f}" for k, m in result.metrics.items()))
         return result
 

@@ -40,6 +40,11 @@ def tidy(axes: Axes) -> None:
 
 
 def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
+    """Write what `draw_tagged` draws."""
+    save(draw_tagged(tagged), path)
+
+
+def draw_tagged(tagged: Sequence[Tagged]) -> Figure:
     """Draw recordings below each other: log-mel with the crops in it, and the frame scores of the best tags.
 
     Every crop is a frame in its class's colour, named where it starts; the lower panel shows how likely the frames
@@ -53,7 +58,7 @@ def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
         colours = {label: palette[k % len(palette)] for k, label in enumerate(shown)}
         _draw_spectrogram(panels[2 * i], item, colours)
         _draw_frames(panels[2 * i + 1], item, colours)
-    save(figure, path)
+    return figure
 
 
 def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:

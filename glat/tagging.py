@@ -74,9 +74,27 @@ class Tagged:
         return {"file": self.file, "seconds": round(self.seconds, 4), "tags": tags, "crops": crops}
 
 
-@torch.inference_mode()
 def tag_file(
     file: Path, model: GlobalLocal, classes: tuple[str, ...], clip_samples: int, top: int, device: torch.device
+) -> Tagged:
+    """As `tag_wave`, of anything that soundfile reads.
+
+    Raises:
+        UnreadableAudio: a recording that cannot be read, or holds nothing to hear.
+    """
+    wave = read_audio(file, model.global_.sample_rate_hz)
+    return tag_wave(str(file), wave, model, classes, clip_samples, top, device)
+
+
+@torch.inference_mode()
+def tag_wave(
+    name: str,
+    wave: NDArray[np.float32],
+    model: GlobalLocal,
+    classes: tuple[str, ...],
+    clip_samples: int,
+    top: int,
+    device: torch.device,
 ) -> Tagged:
     """Tag one recording of any length.
 
@@ -84,16 +102,16 @@ def tag_file(
     the last of which ends with the recording; a class is as likely as in the chunk where it is the most likely.
 
     Args:
-        file: anything that soundfile reads.
+        name: of the recording.
+        wave: [S], at the model's rate, full scale ±1.
         model: in evaluation mode, on `device`.
         clip_samples: S, what the model was trained on.
         top: how many tags to return, most likely first.
 
     Raises:
-        UnreadableAudio: a recording that cannot be read, or holds nothing to hear.
+        UserError: scores that are not finite.
     """
     rate = model.global_.sample_rate_hz
-    wave = read_audio(file, rate)
     chunks, lengths, offsets = _chunks(wave, clip_samples)
     heard: list[_Chunk] = []
     for first in range(0, len(chunks), BATCH):
@@ -102,7 +120,7 @@ def tag_file(
     chunk_scores = _Chunk(*(torch.cat(column) for column in zip(*heard, strict=True)))
     fused, global_, local_, crop_probs, frame_logits, *_ = chunk_scores
     if not (fused.isfinite().all() and crop_probs.isfinite().all()):
-        raise UserError(f"{file}: the scores are not finite; the weights of this run are damaged")
+        raise UserError(f"{name}: the scores are not finite; the weights of this run are damaged")
     frame_probs = frame_logits.sigmoid()
     crops = _crops(chunk_scores, offsets, classes, clip_samples, model.crop_samples, min(len(wave), clip_samples), rate)
 
@@ -118,7 +136,7 @@ def tag_file(
     named = {tag.label for tag in tags} | {crop.label for crop in flat}
     seconds, rows_of_frames = _frame_times(offsets, lengths, frame_probs.shape[1], clip_samples, rate)
     return Tagged(
-        file=str(file),
+        file=name,
         seconds=len(wave) / rate,
         tags=tuple(tags),
         crops=flat,

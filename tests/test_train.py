@@ -17,6 +17,7 @@ import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glat.backbones import BACKBONES
 from glat.cli import parse_train_config, reporting_user_errors
@@ -111,7 +112,10 @@ def test_the_runs_folder_holds_everything(run_folder):
         "evaluation.json",
         "curves.png",
     } <= names
-    assert any(name.startswith("events.out.tfevents") for name in names)
+    curves = EventAccumulator(str(folder))
+    curves.Reload()
+    assert {"loss", "loss_global", "loss_local", "learning_rate", "mAP_fused"} <= set(curves.Tags()["scalars"])
+    assert curves.Tags()["images"] == ["crops"]
     assert not [name for name in names if name.startswith(".")], "temporary files were left"
     recorded = json.loads((folder / "config.json").read_text())
     assert recorded["config"]["optim"]["iterations"] == 12

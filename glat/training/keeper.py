@@ -1,6 +1,7 @@
 """What a run leaves in its folder while it goes on, and how it goes on from there."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 from .. import run
 from ..config import TrainConfig, to_json
+from ..data import ClipSource
+from ..errors import UserError
+from ..frontend import to_float
+from ..inference import for_inference
+from ..plots import draw_tagged
+from ..tagging import tag_wave
 from . import checkpoints
 from .best import Best
 from .learner import Learner
+
+SHOWN = 2  # clips in the picture: a second on a CPU
 
 
 class Keeper:
@@ -69,6 +78,18 @@ class Keeper:
             with checkpoints.naming_failures(self.folder):  # a write may fail for what was added before
                 for name, value in values.items():
                     self.curves.add_scalar(name, value, step)
+
+    def show(self, step: int, clips: ClipSource) -> None:
+        """Add a picture of the crops of the first clips to the curves."""
+        if self.curves is None:
+            return
+        model, device, tagged = for_inference(self.learner.evaluated_model), self.learner.device, []
+        for row in range(min(SHOWN, len(clips))):
+            with suppress(UserError):  # a bad recording, or weights gone bad: said where they are met
+                wave = to_float(torch.from_numpy(clips.read(row))).numpy()
+                tagged.append(tag_wave(clips.names[row], wave, model, clips.classes, clips.clip_samples, 3, device))
+        if tagged:
+            self.curves.add_figure("crops", draw_tagged(tagged), step)
 
     def save(self, step: int, sampler: dict[str, Any]) -> None:
         """Write a checkpoint, then the weights alone.
