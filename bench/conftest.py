@@ -1,107 +1,129 @@
-"""What the benchmarks share: competitors timed in turns, the table at the end, the facts of the machine."""
+"""What the benchmarks share: devices, competitors timed in turns, the tables at the end, the facts of the machine.
+
+A benchmark first checks what every competitor returns against the reference, then calls `race`; one that skips or
+fails is named below the tables. A module's subject is its folder, or its ``SUBJECT``. The marker ``guarded`` makes the
+first competitor, which is ours, subject to ``make bench-compare``.
+"""
 
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import subprocess
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from glat.machine import versions
+from glat.report import Case, NotMeasured, tables
 
-Competitors = dict[str, Callable[[], Any]]
-
-
-@dataclass
-class Race:
-    """Seconds of competitors that took turns in one process, so that a busy machine slows all of them alike.
-
-    `seconds` are medians, `fastest` the best of all rounds. A promise holds if it holds by one of the two: other work
-    shifts the medians of short calls, and leaves few undisturbed rounds to a parallel one.
-    `moved` counts the bytes that the task has to move, and `copied` those that the competitor ``copy_`` moves: their
-    speeds, side by side, say how far a competitor is from the copy limit.
-    """
-
-    case: str
-    moved: int
-    copied: int
-    seconds: dict[str, float] = field(default_factory=dict)
-    fastest: dict[str, float] = field(default_factory=dict)
-
-    def promise(self, name: str, factor: float, other: str) -> None:
-        """Raise unless `name` is at least `factor` times as fast as `other`."""
-        found = max(times[other] / times[name] for times in (self.seconds, self.fastest))
-        assert found >= factor, f"{name} is {found:.2f} times as fast as {other}, promised: {factor}; {self}"
-
-    def gb_per_s(self, name: str) -> float:
-        return (self.copied if name == "copy_" else self.moved) / self.seconds[name] / 1e9
-
-    def of_copy_limit(self, name: str) -> float:
-        return self.gb_per_s(name) / self.gb_per_s("copy_")
-
-    def run(self, competitors: Competitors, device: str, budget_seconds: float = 6.0) -> None:
-        """Time the competitors in turns: at least 5 rounds, more (at most 40) while the budget lasts.
-
-        What a call returns is dropped inside the timed span: giving memory back is part of asking for fresh memory.
-        """
-        synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
-        rounds: dict[str, list[float]] = {name: [] for name in competitors}
-        began = time.perf_counter()
-        for i in range(40):
-            if i >= 5 and time.perf_counter() - began > budget_seconds:
-                break
-            for name, call in competitors.items():
-                turn: list[float] = []
-                while len(turn) < 5 and sum(turn) < 0.03:  # a slow competitor once, a fast one up to five times
-                    synchronize()
-                    start = time.perf_counter()
-                    call()
-                    synchronize()
-                    turn.append(time.perf_counter() - start)
-                if i > 0:  # the first round warms up: caches, the allocator, the clock
-                    rounds[name] += turn
-        self.seconds = {name: statistics.median(times) for name, times in rounds.items()}
-        self.fastest = {name: min(times) for name, times in rounds.items()}
-
-    def record(self, extra_info: dict[str, Any]) -> None:
-        extra_info["bytes_moved"] = self.moved
-        for name, seconds in self.seconds.items():
-            extra_info[name] = {
-                "ms": round(seconds * 1e3, 4),
-                "ms_fastest": round(self.fastest[name] * 1e3, 4),
-                "gb_per_s": round(self.gb_per_s(name), 2),
-                "of_copy_limit": round(self.of_copy_limit(name), 3),
-            }
-
+from .limits import Work, measured_rates
+from .race import Race
+from .timing import Competitors, interleaved, timer_for
 
 _races = pytest.StashKey[list[Race]]()
+_rates = pytest.StashKey[dict[str, dict[str, float]]]()
+_not_measured = pytest.StashKey[list[NotMeasured]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("races")
+    group.addoption("--race-seconds", type=float, default=3.0, help="time a race may take beyond its first five rounds")
+    group.addoption("--only-ours", action="store_true", help="time the first competitor alone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "guarded: `make bench-compare` fails when ours gets slower")
+    config.stash[_races], config.stash[_rates], config.stash[_not_measured] = [], {}, []
+    config.option.benchmark_quiet = True  # pytest-benchmark's own table has a row a test, and no competitors
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device type; where it is missing, the benchmark is named as not measured."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    return str(request.param)
 
 
 @pytest.fixture
 def race(request: pytest.FixtureRequest) -> Callable[..., Race]:
-    """Run a `Race` and enter it in the table of this session."""
+    """Let competitors race, and enter the result into the tables of this session."""
+    config = request.config
 
-    def start(case: str, competitors: Competitors, *, moved: int, copied: int, device: str) -> Race:
-        finished = Race(case, moved, copied)
-        finished.run(competitors, device)
-        request.config.stash.setdefault(_races, []).append(finished)
+    def start(
+        case: str,
+        competitors: Competitors,
+        *,
+        device: str = "cpu",
+        work: Work | None = None,
+        copied: float | None = None,
+        outputs: Sequence[Tensor] = (),
+    ) -> Race:
+        rates = config.stash[_rates]
+        if device not in rates:
+            rates[device] = measured_rates(device)
+        if config.getoption("--only-ours"):
+            competitors = dict(list(competitors.items())[:1])
+        finished = Race(
+            subject(request.node),
+            case,
+            device,
+            interleaved(
+                competitors,
+                timer_for(device),
+                budget_seconds=config.getoption("--race-seconds"),
+                outputs=outputs,
+            ),
+            work,
+            rates[device],
+            copied if "copy_" in competitors else None,
+            guarded=request.node.get_closest_marker("guarded") is not None,
+        )
+        config.stash[_races].append(finished)
         return finished
 
     return start
 
 
+def subject(item: pytest.Item) -> str:
+    """The subject of a benchmark: its module's SUBJECT, else the folder that it lies in."""
+    return str(getattr(getattr(item, "module", None), "SUBJECT", item.path.parent.name))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if not report.passed:
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else call.excinfo.exconly()
+        reason = text.removeprefix("Skipped: ").splitlines()[0][:160]
+        item.config.stash[_not_measured].append(NotMeasured(subject(item), item.name, reason, report.failed))
+    return report
+
+
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["glat"] = {
+    machine_info["glat"] = machine_facts() | {"rates": config.stash[_rates]}
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    output_json["not_measured"] = [item.to_json() for item in config.stash[_not_measured]]
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the times depend on: CPU, threads, GPU, driver, versions, commit."""
+    on_gpu = torch.cuda.is_available()
+    return {
         **versions(),
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": torch.cuda.get_device_name() if on_gpu else "none",
+        "driver": _driver() if on_gpu else "none",
+        "cuda": torch.version.cuda or torch.version.hip or "none",
     }
 
 
@@ -112,25 +134,26 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+def _driver() -> str:
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(ask, capture_output=True, check=True, text=True, timeout=10).stdout.split("\n")[0]
+    except (OSError, subprocess.SubprocessError):  # ROCm's driver is the kernel's
+        return "unknown"
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    races = config.stash.get(_races, [])
-    if not races:
+    races, missing = config.stash[_races], config.stash[_not_measured]
+    if not races and not missing:
         return
-    names = list(dict.fromkeys(name for race in races for name in race.seconds))
-    width = max(len(race.case) for race in races)
+    cases = []
+    for race in races:
+        entry: dict[str, Any] = {}
+        race.record(entry)
+        cases.append(Case.from_json(entry["race"]))
     write = terminalreporter.write_line
     terminalreporter.write_sep("=", "medians of interleaved runs, every result checked before it was timed")
-    facts = versions()
-    write(f"{_cpu_name()}, {torch.get_num_threads()} threads, torch {facts['torch']}, commit {facts['commit']}")
-    write("ms: time; x: times the time of the fused kernel; %: of the speed of copy_ of the output's size, in bytes/s")
-    write(" " * width + "".join(f"{name:>24}" for name in names))
-    for race in races:
-        base = next((race.seconds[name] for name in ("Triton", "C++", "C++ out=") if name in race.seconds), None)
-        cells = []
-        for name in names:
-            if name not in race.seconds:
-                cells.append(f"{'':>24}")
-                continue
-            times = f"{race.seconds[name] / base:6.2f}x" if base else ""
-            cells.append(f"{race.seconds[name] * 1e3:>10.3f}ms {times}{race.of_copy_limit(name):>5.0%}")
-        write(f"{race.case:<{width}}" + "".join(cells))
+    facts = machine_facts()
+    write(f"{facts['cpu']}, {facts['torch_threads']} threads, torch {facts['torch']}, commit {facts['commit']}")
+    for line in tables(cases, missing, config.stash[_rates]):
+        write(line)

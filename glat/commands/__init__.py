@@ -5,7 +5,8 @@ A call returns the exit status.
 
 from collections.abc import Callable
 
+from .bench_report import BenchReport
 from .doctor import Doctor
 from .tag import Tag
 
-COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "doctor": Doctor}
+COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "doctor": Doctor, "bench-report": BenchReport}
