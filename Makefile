@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test bench lint clean
+.PHONY: train test stress bench lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -23,6 +23,11 @@ train: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests
+
+# Kills runs at 20 random moments and compares where they end; SEED chooses the moments.
+SEED ?= 0
+stress: $(STAMP)
+	GLAT_STRESS=$(SEED) $(BIN)/python -m pytest tests/test_resume.py -k random
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench --benchmark-only

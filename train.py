@@ -1,190 +1,226 @@
 """Train GL-AT: ``python train.py --backbone resnet38 --amp``; ``--help`` lists every flag.
 
-Reads top to bottom: config, data, model, compile, loop, evaluate, checkpoint. `main` can be imported.
+On several GPUs: ``torchrun --nproc-per-node 8 train.py ...``. Reads top to bottom: config, data, model, compile, loop,
+evaluate, checkpoint. `main` can be imported.
 """
 
 import math
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
 
 import torch
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
+from torch import Tensor, nn
 
 from glat import data, run
+from glat.allocator import keep_freed_memory
+from glat.augment import augmentation
 from glat.backbones import sample_rate_hz_of
 from glat.checkpoint import initialise, read_pretrained, settled
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
-from glat.data import Batch
-from glat.data.order import batch_indices
-from glat.errors import UserError
+from glat.data import Batch, Skipped, choose_loader
+from glat.data.loading import Loading
+from glat.data.samplers import build_sampler
 from glat.evaluate import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
-from glat.machine import choose_model, choose_steps, device_name, opening_lines, pick_device, pick_precision, versions
+from glat.machine import (
+    choose_model,
+    choose_steps,
+    device_name,
+    opening_lines,
+    peak_memory_bytes,
+    pick_device,
+    pick_precision,
+    versions,
+)
 from glat.model import build_model
-from glat.plots import plot_curves
 from glat.progress import Progress
-from glat.step import TrainingStep, learning_rate_factor, time_a_step
+from glat.run_plots import Recorded, plot_curves
+from glat.step import TrainingStep, time_a_step
+from glat.training import dry_run, nan
+from glat.training.feed import Feed, SomeClips
+from glat.training.feed import load as load_rows
+from glat.training.keeper import Keeper
+from glat.training.learner import Learner, Seen
+from glat.training.ranks import ALONE, Ranks, joined
+from glat.training.stop import StopRequest
 
 EVERY = ("log_every", "eval_every", "save_every")
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
-def main(config: TrainConfig) -> Evaluation:
-    """Train as `config` says, in its run folder, and return the last evaluation.
+def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
+    """Train as `config` says, in its run folder, and return the last evaluation; None after a dry run.
 
     Raises:
-        UserError: bad input; nothing has been written then.
+        UserError: bad input, before anything is written; a loss that is not finite; a full disk.
+        Stopped: SIGTERM or Ctrl-C, after the run has saved itself.
     """
     started = time.perf_counter()
     check(config)
-    config, state = run.resumed(config)
+    console.quiet = not ranks.first
+    config, checkpoint, notes = ranks.on_first(run.resumed, config)
+    for line in notes:
+        console.print(line)
     seed = config.optim.seed
     torch.manual_seed(seed)
 
     # The machine
     device = pick_device()
-    precision = pick_precision(config.optim.amp, device)
-    pretrained = read_pretrained(config.model.init_from) if config.model.init_from and state is None else None
+    precision = pick_precision(config.optim.amp, device, config.optim.amp_dtype)
+    pretrained = read_pretrained(config.model.init_from) if config.model.init_from and checkpoint is None else None
     if pretrained is not None:
         config = replace(config, model=settled(config.model, pretrained))
     config = choose_model(config, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.backends.cudnn.benchmark = True  # shapes never change inside the loop
 
-    def autocast() -> AbstractContextManager[Any]:
-        return torch.autocast(device.type, precision.dtype, enabled=precision.dtype is not None)
-
-    # The data
+    # The data: every rank draws the clips of the whole step, and loads its own
     sample_rate_hz = sample_rate_hz_of(config.model.backbone)
-    sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed)
+    in_memory = config.feed.in_memory()
+    sets = data.load(**vars(config.data), sample_rate_hz=sample_rate_hz, seed=seed, in_memory=in_memory)
     train, classes = sets.train, sets.train.classes
-    clip_samples = train.waves.shape[1]
+    sampler = build_sampler(config.feed.sampler, train.targets, seed)
+    lost: list[Skipped] = []  # recordings that went bad since they were opened
 
-    def load_batch(step: int, batch_size: int) -> Batch:
-        rows = batch_indices(step, batch_size, len(train), seed)
-        batch = Batch(train.waves[rows], train.lengths[rows], train.targets.dense(rows).float())
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+    def report(skipped: Skipped) -> None:
+        lost.append(skipped)
+        print(f"left out from here on: {skipped.file}: {skipped.reason}", file=sys.stderr)
+
+    loading = Loading("auto" if in_memory else config.feed.loader, config.feed.workers, report)
 
     # The model: two streams and the loss are one module, so that they compile as one
     raw_model = build_model(config.model, len(classes))
-    raw_model.check_clip(clip_samples)
+    raw_model.check_clip(train.clip_samples)
     raw_model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    if state is None:
-        raw_model.estimate_normalizer(train.waves)
+    if checkpoint is None:
+        raw_model.estimate_normalizer(SomeClips(train, loading, 2_000))
     if pretrained is not None:
         for line in initialise(raw_model, pretrained, config.model, classes):
             console.print(line)
-    losses_of = TrainingStep(raw_model, config.optim).train()
-    config = choose_steps(
-        config, device, len(train), lambda size: time_a_step(losses_of, load_batch(0, size), autocast)
-    )
+    if config.optim.sync_batch_norm:
+        nn.SyncBatchNorm.convert_sync_batchnorm(raw_model)  # in place below the model, which is no batch norm itself
+    losses_of = TrainingStep(raw_model, config.optim, augmentation(config.feed, sample_rate_hz)).train()
+
+    def load(rows: Tensor) -> Batch:
+        return load_rows(train, rows, loading, device)
+
+    def seconds_a_step(size: int) -> float:
+        rows = torch.arange(config.feed.drawn(size)) % len(train)
+        return time_a_step(losses_of, load(rows), lambda: precision.autocast(device))
+
+    config = ranks.on_first(choose_steps, config, device, len(train), seconds_a_step, ranks.size)
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
-    trained = [p for p in raw_model.parameters() if p.requires_grad]
-    learning_rate = optim.learning_rate
-    assert learning_rate is not None
-    optimiser = torch.optim.Adam(trained, lr=learning_rate, amsgrad=True, fused=device.type == "cuda")
-    scaler = torch.amp.GradScaler(device.type, enabled=precision.loss_scale)
-    if optim.compile == "on" or (optim.compile == "auto" and device.type == "cuda"):
+    part_size, eval_every = batch_size // (ranks.size * optim.accumulate), config.run.eval_every or steps
+    if optim.compile != "off":
         # The default casts the backward pass as the forward pass was, which autograd outside compile does not do.
         if hasattr(torch._functorch.config, "backward_pass_autocast"):  # newer than torch 2.10
             torch._functorch.config.backward_pass_autocast = "off"
-        losses_of.compile(fullgraph=True)  # in place: state-dict names stay clean, raw_model stays uncompiled
+        # In place: state-dict names stay clean, and raw_model, which is evaluated, stays uncompiled.
+        losses_of.compile(fullgraph=True, mode=optim.compile)
+    learner = Learner(losses_of, raw_model, optim, precision, device, ranks)
+
+    progress = Progress(console, steps)
+
+    def feed_training() -> Feed:
+        drawn = config.feed.drawn(batch_size)
+        return Feed(train, sampler, loading, drawn, optim.accumulate, device, ranks, progress.waiting)
+
+    if config.run.dry_run:
+        with closing(feed_training()) as feed:
+            for line in dry_run.lines(config, learner, losses_of, feed.parts, len(train)):
+                console.print(line)
+        return None
 
     # The run's folder
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
-    for line in opening_lines(config, device, precision, sets):
+    reader = choose_loader(train, loading.loader, device)
+    for line in opening_lines(config, device, precision, sets, reader, ranks.size):
         console.print(line)
-    folder = run.record(config, sets, facts)
-    first_step = 0
-    if state is not None:
-        run.load_weights(raw_model, state["model"], folder / run.STATE)
-        optimiser.load_state_dict(state["optimiser"])
-        scaler.load_state_dict(state["scaler"])
-        run.set_random_state(state["random"])
-        first_step = state["step"]
-        console.print(f"going on after step {first_step}")
-    run.forget_metrics_after(folder, first_step if state else -1)
-    curves = SummaryWriter(folder, purge_step=first_step + 1 if state else None)
-
-    def log(step: int, **values: float) -> None:
-        run.append_metrics(folder, step=step, **values)
-        for name, value in values.items():
-            curves.add_scalar(name, value, step)
+    folder = ranks.on_first(run.record, config, sets, facts)
+    keeper = Keeper(folder, config, facts, learner, checkpoint)
+    first_step, best = keeper.first_step, keeper.best
+    if keeper.sampler:
+        sampler.restore(keeper.sampler)
+    for line in keeper.notes:
+        console.print(line)
 
     def evaluate_at(step: int) -> Evaluation:
-        result = evaluate(raw_model, sets.evaluation, batch_size, device, autocast)
-        if step > first_step or state is None:
-            log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})
+        result = evaluate(learner.evaluated_model, sets.evaluation, part_size, device, learner.autocast, ranks, loading)
+        if step > best.last:
+            best.note(step, result.metrics["fused"].mean_ap)
+            keeper.log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})
         console.print(f"step {step}: mAP " + ", ".join(f"{k} {m.mean_ap:.3f}" for k, m in result.metrics.items()))
         return result
 
-    def save(step: int) -> None:
-        run.save_weights(folder, raw_model)
-        run.save_state(
-            folder,
-            {
-                "step": step,
-                "model": raw_model.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "scaler": scaler.state_dict(),
-                "random": run.random_state(),
-            },
-        )
+    def look(done: int) -> Seen:
+        seen = learner.look()
+        if (bad := seen.first_bad) is not None:
+            rows = feed.heard[bad]
+            console.print(ranks.on_first(nan.account_for, folder, bad, rows, train.names, load, learner, seen))
+        feed.heard.clear()
+        return seen
 
     # The loop
-    deadline = time.perf_counter() + 60 * (optim.max_minutes or float("inf"))
-    result = evaluate_at(0) if state is None else None  # the untrained model: where the numbers start from
-    with Progress(console, steps, first_step) as progress:
-        for step in range(first_step, steps):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate * learning_rate_factor(step, steps, optim.schedule)
-            batch = load_batch(step, batch_size)
-            with autocast():
-                losses = losses_of(batch)
-            scaler.scale(losses.total).backward()
-            scaler.step(optimiser)
-            scaler.update()
-            optimiser.zero_grad(set_to_none=True)
+    deadline = time.perf_counter() + 60 * (optim.max_minutes or math.inf)
+    # The untrained model, where the numbers start from; or what a signal left undone.
+    result = evaluate_at(first_step) if first_step % eval_every == 0 and best.last < first_step else None
+    end = first_step if best.exhausted(optim.patience) else steps
+    with closing(feed_training()) as feed, StopRequest() as stop, progress.after(first_step):
+        for step in range(first_step, end):
+            learner.learn(step, feed.parts(step))
 
             done = step + 1
-            last = done == steps or time.perf_counter() > deadline
+            # The clock and a signal reach every rank at a time of its own: they agree on the step.
+            number, late = ranks.most([stop.signal, time.perf_counter() > deadline])
+            last = done == steps or late > 0
             due = {name: last or done % (getattr(config.run, name) or steps) == 0 for name in EVERY}
-            if due["log_every"] or due["save_every"]:  # never save what was not looked at
-                total, global_, local_ = torch.stack(losses).tolist()  # the one wait for the device in an interval
-                if not math.isfinite(total):
-                    raise UserError(
-                        f"the loss is {total} at step {done}; {folder} keeps the checkpoint before it: choose a lower "
-                        "--learning-rate, or look for damaged recordings"
-                    )
-                rate = progress.report(done, batch_size, loss=total)
-                log(done, loss=total, loss_global=global_, loss_local=local_, clips_per_second=rate)
+            if number or any(due.values()):  # never evaluate or save what was not looked at
+                seen = look(done)
+            if number:
+                keeper.save(done, feed.state())
+                raise stop.stopped(int(number), done, folder)
+            if due["log_every"] or due["save_every"]:
+                losses = {"loss": seen.loss, "loss_global": seen.loss_global, "loss_local": seen.loss_local}
+                rates = progress.report(done, batch_size, peak_memory_bytes(device), **losses)
+                keeper.log(
+                    done, **losses, **rates, learning_rate=learner.learning_rate(step), skipped_steps=seen.skipped
+                )
             if due["eval_every"]:
                 result = evaluate_at(done)
-                progress.restart_clock()
-            if due["save_every"]:
-                save(done)
+                last = last or best.exhausted(optim.patience)
+            if last or due["save_every"] or best.step == done:
+                keeper.save(done, feed.state())
+            if due["eval_every"] or due["save_every"]:
                 progress.restart_clock()
             if last and done < steps:
-                console.print(f"stopped after {optim.max_minutes:g} minutes (--max-minutes) at step {done} of {steps}")
+                idle = f"{best.since} evaluations without a better fused mAP (--patience)"
+                why = f"{optim.max_minutes:g} minutes (--max-minutes)" if late else idle
+                console.print(f"stopped after {why} at step {done} of {steps}")
                 break
-    curves.close()
 
     # What came out
-    result = result or evaluate_at(steps)
-    run.write_json(folder / "evaluation.json", result.to_json(classes))
-    plot_curves(run.read_metrics(folder), folder / "curves.png")
+    result = result or evaluate_at(end)
+    keeper.close()
+    if ranks.first:
+        run.write_json(folder / "evaluation.json", result.to_json(classes))
+        plot_curves([Recorded.of(folder)], folder / "curves.png")
     console.print(f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes")
     console.print(table(result))
-    for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped)):
+    for line in (*remarks(result, classes), *run.skipped_lines(sets.skipped + tuple(lost))):
         console.print(line)
+    if best.step:
+        console.print(f"best fused mAP {best.mean_ap:.3f} at step {best.step}: {run.BEST_WEIGHTS}")
     console.print(f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {folder}")
     return result
 
 
 if __name__ == "__main__":
     with reporting_user_errors():
-        main(parse_train_config(sys.argv[1:]))
+        asked = parse_train_config(sys.argv[1:])
+        with joined() as ranks:
+            main(asked, ranks)

@@ -17,15 +17,14 @@ import torch
 from torch import Tensor
 
 from glat.machine import versions
-from glat.report import Case, NotMeasured, tables
 
 from .limits import Work, measured_rates
 from .race import Race
-from .timing import Competitors, interleaved, timer_for
+from .timing import Competitors, HostTimer, interleaved, timer_for
 
 _races = pytest.StashKey[list[Race]]()
 _rates = pytest.StashKey[dict[str, dict[str, float]]]()
-_not_measured = pytest.StashKey[list[NotMeasured]]()
+_not_measured = pytest.StashKey[list[dict[str, Any]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,9 +48,35 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def race(request: pytest.FixtureRequest) -> Callable[..., Race]:
-    """Let competitors race, and enter the result into the tables of this session."""
+def enter(request: pytest.FixtureRequest) -> Callable[..., Race]:
+    """Enter seconds, by competitor and round, into the tables of this session."""
     config = request.config
+
+    def enter(
+        case: str,
+        turns: dict[str, list[list[float]]],
+        *,
+        device: str = "cpu",
+        work: Work | None = None,
+        copied: float | None = None,
+    ) -> Race:
+        rates = config.stash[_rates]
+        if device not in rates:
+            rates[device] = measured_rates(device)
+        guarded = request.node.get_closest_marker("guarded") is not None
+        found = Race(subject(request.node), case, device, turns, work, rates[device], copied, guarded)
+        config.stash[_races].append(found)
+        return found
+
+    return enter
+
+
+@pytest.fixture
+def race(request: pytest.FixtureRequest, enter: Callable[..., Race]) -> Callable[..., Race]:
+    """Let competitors race, and enter the result into the tables of this session.
+
+    `clock` times by another clock than the device's; the rest as in `interleaved` and `Race`.
+    """
 
     def start(
         case: str,
@@ -61,29 +86,14 @@ def race(request: pytest.FixtureRequest) -> Callable[..., Race]:
         work: Work | None = None,
         copied: float | None = None,
         outputs: Sequence[Tensor] = (),
+        clock: Callable[[], float] | None = None,
     ) -> Race:
-        rates = config.stash[_rates]
-        if device not in rates:
-            rates[device] = measured_rates(device)
-        if config.getoption("--only-ours"):
+        if request.config.getoption("--only-ours"):
             competitors = dict(list(competitors.items())[:1])
-        finished = Race(
-            subject(request.node),
-            case,
-            device,
-            interleaved(
-                competitors,
-                timer_for(device),
-                budget_seconds=config.getoption("--race-seconds"),
-                outputs=outputs,
-            ),
-            work,
-            rates[device],
-            copied if "copy_" in competitors else None,
-            guarded=request.node.get_closest_marker("guarded") is not None,
-        )
-        config.stash[_races].append(finished)
-        return finished
+        timer = HostTimer(clock) if clock is not None else timer_for(device)
+        budget = request.config.getoption("--race-seconds")
+        turns = interleaved(competitors, timer, budget_seconds=budget, outputs=outputs)
+        return enter(case, turns, device=device, work=work, copied=copied if "copy_" in competitors else None)
 
     return start
 
@@ -101,7 +111,8 @@ def pytest_runtest_makereport(
     if not report.passed:
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else call.excinfo.exconly()
         reason = text.removeprefix("Skipped: ").splitlines()[0][:160]
-        item.config.stash[_not_measured].append(NotMeasured(subject(item), item.name, reason, report.failed))
+        entry = {"subject": subject(item), "name": item.name, "reason": reason, "failed": report.failed}
+        item.config.stash[_not_measured].append(entry)
     return report
 
 
@@ -110,7 +121,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
-    output_json["not_measured"] = [item.to_json() for item in config.stash[_not_measured]]
+    output_json["not_measured"] = config.stash[_not_measured]
 
 
 def machine_facts() -> dict[str, Any]:
@@ -144,16 +155,14 @@ def _driver() -> str:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     races, missing = config.stash[_races], config.stash[_not_measured]
-    if not races and not missing:
+    if (not races and not missing) or config.getoption("--only-ours"):
         return
-    cases = []
-    for race in races:
-        entry: dict[str, Any] = {}
-        race.record(entry)
-        cases.append(Case.from_json(entry["race"]))
+    from glat.bench_report import Case, NotMeasured, tables  # an older glat, which is timed alone, may be without it
+
+    cases = [Case.from_json(race.to_json()) for race in races]
     write = terminalreporter.write_line
     terminalreporter.write_sep("=", "medians of interleaved runs, every result checked before it was timed")
     facts = machine_facts()
     write(f"{facts['cpu']}, {facts['torch_threads']} threads, torch {facts['torch']}, commit {facts['commit']}")
-    for line in tables(cases, missing, config.stash[_rates]):
+    for line in tables(cases, [NotMeasured(**entry) for entry in missing], config.stash[_rates]):
         write(line)

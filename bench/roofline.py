@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from glat.report.units import amount, duration
+from glat.bench_report.units import amount, duration
 
 from .limits import Work
 from .work import log_mel_work, select_crops_work, step_work

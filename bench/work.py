@@ -4,8 +4,11 @@ Letters: B clips, S samples, H hops, F mel bins, T frames, L classes, N crops, W
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -44,20 +47,32 @@ def spec_augment_work(B: int, H: int, F: int) -> Work:
     return Work("2·B·H·F·4 bytes", 8 * B * H * F)
 
 
-def step_work(backbone: str, B: int, width: float = 1.0, dtype: str = "float32") -> Work:
-    """Forward and backward of GL-AT as the paper trains it: 10 s clips, five crops of 3 s, 527 classes.
+def network_work(
+    network: nn.Module, wave: Tensor, call: Callable[[], Any], gradients: bool, dtype: str = "float32"
+) -> Work:
+    """One call of a network with waves [B, S], with the backward pass where it makes gradients.
 
-    PyTorch counts the FLOP of convolutions and matrix products on tensors without memory. Of the bytes only those that
-    no cache can save are counted: the waves, the weights read, and their gradients written.
+    PyTorch counts the FLOP of convolutions and matrix products. Of the bytes only those that no cache can save are
+    counted: the waves, the weights read, and their gradients written.
     """
+    with FlopCounterMode(display=False) as counter:
+        call()
+    weights = sum(p.numel() for p in network.parameters())
+    times, passes = ("2·", "forward and backward") if gradients else ("", "forward")
+    formula = f"(B·S + {times}weights)·4 bytes, FLOP of convolutions and matrix products, {passes}, as counted"
+    return Work(formula, 4 * (wave.numel() + (1 + gradients) * weights), counter.get_total_flops(), dtype)
+
+
+def step_work(backbone: str, B: int, width: float = 1.0, dtype: str = "float32") -> Work:
+    """Forward and backward of GL-AT as the paper trains it: 10 s clips, five crops of 3 s, 527 classes."""
     S, L = 320_000, 527
     config = ModelConfig(backbone=backbone, width=width, spec_augment=False, dropout_scale=0.0)
-    with FakeTensorMode():
+    with FakeTensorMode():  # nothing is computed or stored
         model = build_model(config, L).train()
         wave, targets = torch.empty(B, S), torch.zeros(B, L)
-        with FlopCounterMode(display=False) as counter:
+
+        def step() -> None:
             scores = model(wave)
             two_stream_loss(scores.clip_logits, scores.crop_logits, targets, 1.0, 1.0).total.backward()
-    weights = sum(p.numel() for p in model.parameters())
-    formula = "(B·S + 2·weights)·4 bytes, FLOP of convolutions and matrix products, forward and backward, as counted"
-    return Work(formula, 4 * (B * S + 2 * weights), counter.get_total_flops(), dtype)
+
+        return network_work(model, wave, step, gradients=True, dtype=dtype)

@@ -60,7 +60,7 @@ def load_pretrained(path: str | Path) -> Backbone | GlobalLocal:
 
     Returns:
         A `Backbone` with the file's classes; of a run the two-stream `GlobalLocal`. ``TALNet.pt`` lacks the
-        normaliser, which a warning says: call `estimate_normalizer` with training clips.
+        normaliser, which a warning says: call `estimate_normalizer` with batches of training clips.
 
     Raises:
         UserError: nothing there; a file that is damaged, holds other objects than tensors (the message says how to
@@ -69,7 +69,7 @@ def load_pretrained(path: str | Path) -> Backbone | GlobalLocal:
     found = read_pretrained(Path(path))
     if "standardise.mean" in found.lacking:
         warnings.warn(
-            f"{path} holds no normaliser: call estimate_normalizer with training clips before the network is used",
+            f"{path} holds no normaliser: call estimate_normalizer with batches of training clips before it is used",
             stacklevel=2,
         )
     return found.network

@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""What ends a command before its work is done: errors that a user can mend, and signals."""
 
 
 class UserError(ValueError):
@@ -7,3 +7,11 @@ class UserError(ValueError):
     The commands print it as one line and leave with status 2; anything else that is raised is a bug and keeps its
     traceback.
     """
+
+
+class Stopped(SystemExit):
+    """A run that a signal ended after it had saved itself; `code` is what the process leaves with."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(status)
+        self.message = message

@@ -4,28 +4,43 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.table import Table
-from torch import Tensor
 
-from .data import Clips
+from .data import ClipSource, Skipped, fingerprint
+from .data.loading import USUAL, Loading
+from .inference import for_inference
 from .metrics import Metrics, evaluate_scores
 from .model import GlobalLocal
+from .training.ranks import ALONE, Ranks
 
 ROWS = ("global", "local", "fused")
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What a model says of M clips."""
+
+    clips: ClipSource  # those that could be read
+    probs: dict[str, NDArray[np.float32]]  # [M, L] by stream: global, local, fused
+    crop_classes: NDArray[np.int64]  # [M, N]
+    crop_starts: NDArray[np.int64]  # [M, N], in samples
+    frames: int  # T of the global stream
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """What a model says of M clips, and how good that is."""
+    """How good what a model says of M clips is."""
 
     metrics: dict[str, Metrics]  # by stream: global, local, fused
     hits: "CropHits | None"  # where the times of the events are known
     clips: int
+    clips_sha256: str  # of their names
+    starts: "CropStarts"
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """Plain types: the scores by stream, per class too, and the classes that were left out, by name."""
@@ -41,9 +56,11 @@ class Evaluation:
         left_out = [classes[k] for k in self.metrics["fused"].left_out]
         return {
             "clips": self.clips,
+            "clips_sha256": self.clips_sha256,
             "streams": rows,
             "left_out": left_out,
             "hits": vars(self.hits) if self.hits else None,
+            "crop_starts": vars(self.starts),
         }
 
 
@@ -61,40 +78,102 @@ class CropHits:
         return self.overlapping / self.crops if self.crops else float("nan")
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class CropStarts:
+    """How many crops start where in their clips."""
+
+    clip_seconds: float
+    crop_seconds: float
+    bin_seconds: float  # bin i holds the starts from i to i + 1 of these on
+    present: list[int]  # crops of a class that is present in their clip
+    absent: list[int]  # crops of other classes
+
+
 def evaluate(
     model: GlobalLocal,
-    clips: Clips,
+    clips: ClipSource,
     batch_size: int,
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
+    loading: Loading = USUAL,
 ) -> Evaluation:
-    """Score every clip once, in evaluation mode; the model's mode is restored.
+    """Score every clip once, in evaluation mode, and say how good that is; the model stays as it is.
+
+    Clips that cannot be read are reported, and no part of the verdict.
 
     Args:
         autocast: makes the precision's context.
+        ranks: every one scores a part of the clips, and all return the whole.
+        loading: how the clips are read.
     """
-    was_training = model.training
-    model.eval()
-    probs: dict[str, list[Tensor]] = {name: [] for name in ROWS}
-    classes, starts = [], []
-    for first in range(0, len(clips), batch_size):
-        batch = slice(first, first + batch_size)
+    scored = score(model, clips, batch_size, device, autocast, ranks, loading)
+    return ranks.on_first(lambda: judge(cast(Scored, scored), model.crop_samples))
+
+
+@torch.inference_mode()
+def score(
+    model: GlobalLocal,
+    clips: ClipSource,
+    batch_size: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
+    loading: Loading = USUAL,
+) -> Scored | None:
+    """As `evaluate`, without the verdict; None on other ranks than the first."""
+    ranks.same_buffers(model)
+    model = for_inference(model)
+    own = torch.arange(len(clips))[ranks.part(len(clips))]
+    bad: list[Skipped] = []
+    batches, frames = [], 0
+    # As equal as they can be: a batch of one clip, which may be a bad one, would leave nothing to score.
+    rows = own.tensor_split(-(-len(own) // batch_size)) if len(own) else ()
+    for batch in loading.batches(clips, rows, device, bad.append):
         with autocast():
-            scores = model(clips.waves[batch].to(device), clips.lengths[batch].to(device))
-        for name in ROWS:
-            probs[name].append(getattr(scores, f"{name}_probs").float().cpu())
-        classes.append(scores.crops.classes.cpu())
-        starts.append(scores.crops.starts.cpu())
-    model.train(was_training)
+            scores = model(batch.wave, batch.lengths)
+        probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
+        batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
+        frames = scores.frame_logits.shape[1]
+    for skipped in bad:
+        loading.report(skipped)
+    names = {skipped.file for skipped in bad}
+    heard = np.array([clips.names[row] not in names for row in own.tolist()], bool)
+    columns = [np.concatenate(column)[heard] for column in zip(*batches, strict=True)]
+    # Blocks of consecutive clips: in the order of the ranks they are the clips in their order.
+    parts = [part for part in ranks.gather([own.numpy()[heard], *columns]) if len(part[0])]
+    if not ranks.first:
+        return None
+    kept_rows, *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
+    return Scored(kept, dict(zip(ROWS, streams, strict=True)), classes, starts, frames)
+
+
+def judge(scored: Scored, crop_samples: int) -> Evaluation:
+    """How good what a model said is."""
+    clips = scored.clips
     targets = clips.targets.dense().numpy()
-    metrics = {name: evaluate_scores(targets, torch.cat(parts).numpy()) for name, parts in probs.items()}
-    hits = crop_hits(clips, torch.cat(classes).numpy(), torch.cat(starts).numpy(), model.crop_samples)
-    return Evaluation(metrics, hits, len(clips))
+    metrics = {name: evaluate_scores(targets, probs) for name, probs in scored.probs.items()}
+    hits = crop_hits(clips, scored.crop_classes, scored.crop_starts, crop_samples)
+    starts = _crop_starts(clips, targets, scored, crop_samples)
+    return Evaluation(metrics, hits, len(clips), fingerprint(clips.names), starts)
+
+
+def _crop_starts(clips: ClipSource, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
+    # Crops start a frame apart: bins of whole frames hold equally many possible starts each.
+    S = clips.clip_samples
+    bin_samples = S / scored.frames * -(-scored.frames // 64)
+    bins = int((S - crop_samples + 1) / bin_samples) + 1
+    # The frames' samples are rounded down, which must not put a start into the bin before its own.
+    index = ((scored.crop_starts + 1) / bin_samples).astype(np.int64).clip(max=bins - 1)
+    is_present = np.take_along_axis(targets, scored.crop_classes, axis=1)
+    present, absent = (np.bincount(index[which], minlength=bins).tolist() for which in (is_present, ~is_present))
+    rate = clips.sample_rate_hz
+    return CropStarts(S / rate, crop_samples / rate, bin_samples / rate, present, absent)
 
 
 def crop_hits(
-    clips: Clips, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
+    clips: ClipSource, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
 ) -> CropHits | None:
     """Compare crops [M, N] with the events of their classes; None where the clips' events are not known.
 
@@ -103,7 +182,7 @@ def crop_hits(
     if clips.events is None:
         return None
     crop_seconds = crop_samples / clips.sample_rate_hz
-    last_start = (clips.waves.shape[1] - crop_samples) / clips.sample_rate_hz
+    last_start = (clips.clip_samples - crop_samples) / clips.sample_rate_hz
     spread = np.linspace(0, last_start, 101)
     crops, overlapping, chance = 0, 0, 0.0
     for events, labels, first_samples in zip(clips.events, classes, starts, strict=True):

@@ -3,6 +3,7 @@
 import importlib.util
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,8 +13,9 @@ from typing import Any
 
 import torch
 
-from .config import ModelConfig, TrainConfig
+from .config import FeedConfig, ModelConfig, TrainConfig
 from .data import Data
+from .data.loading import Choice
 from .errors import UserError
 from .kernels import implementations
 
@@ -30,6 +32,11 @@ class Precision:
     dtype: torch.dtype | None
     loss_scale: bool
     reason: str
+    warning: str | None = None
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """The context to compute in."""
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype is not None)
 
 
 def pick_device() -> torch.device:
@@ -50,25 +57,41 @@ def cpu_has_bf16() -> bool:
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
-def pick_precision(amp: bool, device: torch.device) -> Precision:
-    """The precision that ``--amp`` means on a device: bfloat16 where it is native, float16 on older GPUs."""
+def pick_precision(amp: bool, device: torch.device, dtype: str = "auto") -> Precision:
+    """The precision that ``--amp`` and ``--amp-dtype`` mean on a device.
+
+    auto: bfloat16 where it is native, else float16 on a GPU and float32 on a CPU. bf16 is obeyed everywhere.
+
+    Raises:
+        UserError: float16 on a CPU.
+    """
     if not amp:
         return Precision(None, False, "float32")
-    if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return Precision(torch.bfloat16, False, "bfloat16 autocast")
-        return Precision(torch.float16, True, "float16 autocast with a loss scale (this GPU has no bfloat16)")
-    if cpu_has_bf16():
+    on_gpu = device.type == "cuda"
+    if dtype == "fp16" and not on_gpu:
+        raise UserError(
+            "--amp-dtype fp16 on a CPU: float16 needs a loss scale and is slower than float32 there; choose bf16 or "
+            "auto, or leave out --amp"
+        )
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
+    if dtype == "bf16" and not native:
+        slow = f"this {'GPU' if on_gpu else 'CPU'} has no native bfloat16 and emulates it"
+        return Precision(torch.bfloat16, False, "bfloat16 autocast, emulated", f"{slow}, 5 to 20 times slower")
+    if native and dtype != "fp16":
         return Precision(torch.bfloat16, False, "bfloat16 autocast")
+    if on_gpu:
+        why = "this GPU has no bfloat16" if dtype == "auto" else "--amp-dtype fp16"
+        return Precision(torch.float16, True, f"float16 autocast with a loss scale ({why})")
     return Precision(None, False, "float32: --amp does nothing here, this CPU has no native bfloat16")
 
 
 def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """Fill in width, regularisation and learning rate.
+    """Fill in width, regularisation, learning rate and the mode of torch.compile.
 
-    On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, 1e-3. A CPU sees a few hundred steps, in
-    which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment nor
-    dropout, and 3e-3. Weights that were trained before are fine-tuned at 2e-4, as in the released program.
+    On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, a constant 1e-3. A CPU sees a few hundred
+    steps, in which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment
+    nor dropout, and 3e-3 that falls to zero. Weights that were trained before are fine-tuned at 2e-4, as in the
+    released program.
     """
     on_gpu = device.type == "cuda"
     values: dict[str, Any] = {
@@ -81,11 +104,17 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
     if optim.learning_rate is None:
         from_scratch = 1e-3 if on_gpu else 3e-3
         optim = replace(optim, learning_rate=from_scratch if config.model.init_from is None else 2e-4)
+    if optim.compile == "auto":
+        optim = replace(optim, compile="default" if on_gpu and not optim.sync_batch_norm else "off")
+    if optim.sync_batch_norm and not on_gpu:
+        raise UserError("--sync-batch-norm needs GPUs: PyTorch has it for them only; leave it out")
+    if optim.schedule is None:
+        optim = replace(optim, schedule="constant" if on_gpu else "cosine")
     return replace(config, model=replace(config.model, **open_values), optim=optim)
 
 
 def choose_steps(
-    config: TrainConfig, device: torch.device, num_clips: int, time_a_step: Callable[[int], float]
+    config: TrainConfig, device: torch.device, num_clips: int, time_a_step: Callable[[int], float], ranks: int = 1
 ) -> TrainConfig:
     """Fill in batch size, iterations and the cadence of evaluations and checkpoints.
 
@@ -95,25 +124,35 @@ def choose_steps(
 
     Args:
         num_clips: clips to train on.
-        time_a_step: seconds of one training step, by batch size; called on a CPU when iterations are left open.
+        time_a_step: seconds of one training step, by the clips of one part; called on a CPU when iterations are left
+            open.
+        ranks: processes that share every batch.
 
     Raises:
-        UserError: a batch of more clips than there are.
+        UserError: a batch of more clips than there are, or one that cannot be cut into equal parts.
     """
     on_gpu = device.type == "cuda"
     optim, run = config.optim, config.run
     if optim.iterations is None and optim.max_minutes is None and not on_gpu:
         optim = replace(optim, max_minutes=CPU_MAX_MINUTES)
-    batch_size = optim.batch_size or min(32 if on_gpu else 16, num_clips)
+    parts = ranks * optim.accumulate
+    batch_size = optim.batch_size or max(parts, min(32 if on_gpu else 16, num_clips) // parts * parts)
     if batch_size > num_clips:  # `config.check` has seen that it is at least 1
         raise UserError(
             f"--batch-size is {batch_size}, and there are {num_clips} training clips; choose 1 to {num_clips}"
+        )
+    if batch_size % parts:
+        raise UserError(
+            f"--batch-size is {batch_size}, of all {ranks} processes and {optim.accumulate} parts (--accumulate) "
+            f"together; choose a multiple of {parts}"
         )
     iterations = optim.iterations
     if iterations is None and on_gpu:
         iterations = min(800_000, max(2_000, 40 * num_clips // batch_size))
     elif iterations is None:
-        iterations = max(10, min(2_000, int(CPU_BUDGET_SECONDS / time_a_step(batch_size))))
+        iterations = max(
+            10, min(2_000, int(CPU_BUDGET_SECONDS / (optim.accumulate * time_a_step(batch_size // parts))))
+        )
     eval_every = run.eval_every or (2_000 if on_gpu else -(-iterations // 3))
     save_every = run.save_every or (2_000 if on_gpu else min(50, -(-iterations // 3)))
     return replace(
@@ -123,24 +162,42 @@ def choose_steps(
     )
 
 
-def opening_lines(config: TrainConfig, device: torch.device, precision: Precision, data: Data) -> list[str]:
+def opening_lines(
+    config: TrainConfig, device: torch.device, precision: Precision, data: Data, reader: Choice, ranks: int
+) -> list[str]:
     """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it."""
     model, optim = config.model, config.optim
     train, evaluation = data.train, data.evaluation
-    seconds = train.waves.shape[1] / train.sample_rate_hz
-    return [
-        f"device      {device_name(device)}, {precision.reason} (--amp)",
+    seconds = train.clip_samples / train.sample_rate_hz
+    compiled = "" if optim.compile == "off" else f", compiled in mode {optim.compile}"
+    lines = [
+        f"device      {f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason} (--amp){compiled} "
+        "(--compile)",
         f"network     {_streams(model)} at width {model.width:g} (--backbone, --width), "
         f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
         f"dropout x {model.dropout_scale:g} (--dropout-scale), "
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
         f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
         f"{len(train.classes)} classes, {len(data.skipped)} recordings left out (--data, --clip-seconds)",
+        f"clips       from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}",
         f"training    {optim.iterations} iterations of {optim.batch_size} clips"
         f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
-        f"{optim.learning_rate:g} (--iterations, --batch-size, --max-minutes, --learning-rate), seed {optim.seed}",
+        f"{optim.learning_rate:g}, {optim.schedule} (--iterations, --batch-size, --max-minutes, --learning-rate, "
+        f"--schedule), seed {optim.seed}",
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
+    return lines + ([f"warning: {precision.warning}"] if precision.warning else [])
+
+
+def _hearing(feed: FeedConfig) -> str:
+    parts = [f"sampler {feed.sampler} (--sampler)"]
+    if feed.mixup != "none":
+        parts.append(f"mixup {feed.mixup} with alpha {feed.mixup_alpha:g} (--mixup)")
+    if feed.gain_db:
+        parts.append(f"gain up to {feed.gain_db:g} dB (--gain-db)")
+    if feed.shift_seconds:
+        parts.append(f"shift up to {feed.shift_seconds:g} s (--shift-seconds)")
+    return ", ".join(parts)
 
 
 def _streams(model: ModelConfig) -> str:
@@ -160,6 +217,17 @@ def timed(step: Callable[[], object], repeats: int = 3) -> float:
         step()
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held so far: PyTorch's on a GPU, that of the process on a CPU; 0 where it is not told."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def versions() -> dict[str, str]:

@@ -51,10 +51,11 @@ def evaluate_scores(targets: NDArray[np.bool_], probs: NDArray[np.float32]) -> M
         auc[k] = roc_auc_score(targets[:, k], probs[:, k])
     mean_ap, mean_auc = (float(x[scored].mean()) if scored.any() else math.nan for x in (ap, auc))
     left_out = tuple(int(k) for k in np.flatnonzero(~scored))
-    return Metrics(mean_ap, mean_auc, _d_prime(mean_auc), ap, auc, left_out)
+    return Metrics(mean_ap, mean_auc, d_prime(mean_auc), ap, auc, left_out)
 
 
-def _d_prime(mean_auc: float) -> float:
+def d_prime(mean_auc: float) -> float:
+    """``sqrt(2) Phi^-1(mean_auc)``; infinite at 0 and 1, NaN outside."""
     if not 0 < mean_auc < 1:
         return {0.0: -math.inf, 1.0: math.inf}.get(mean_auc, math.nan)
     return math.sqrt(2) * statistics.NormalDist().inv_cdf(mean_auc)

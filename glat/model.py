@@ -1,5 +1,6 @@
 """GL-AT: a global stream, the selection of its crops, a local stream, and their fusion."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,12 @@ class GlobalLocal(nn.Module):
 
     def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
         super().__init__()
+        for stream in (global_, local_):
+            if not isinstance(stream, Backbone):
+                raise UserError(
+                    f"a stream is {type(stream).__name__}; wanted a glat.backbones.Backbone, which "
+                    "glat.backbones.Adapted(features, classifier, ...) makes of any network"
+                )
         self.global_, self.config = global_, config
         if local_ is global_:
             # No second child: the state dict then holds each weight once.
@@ -106,8 +113,8 @@ class GlobalLocal(nn.Module):
         """The global stream and, where it is another network, the local one."""
         return [self.global_] if self.local_ is self.global_ else [self.global_, self.local_]
 
-    def estimate_normalizer(self, waves: Tensor) -> None:
-        """What the streams' input is normalised by, from training clips [M, S]; once, before the first step."""
+    def estimate_normalizer(self, waves: Iterable[Tensor]) -> None:
+        """What the streams' input is normalised by; see `Backbone.estimate_normalizer`. `waves` is read twice."""
         for stream in self.streams():
             stream.estimate_normalizer(waves)
 

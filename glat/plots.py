@@ -1,8 +1,7 @@
-"""Pictures: the curves of a run, and what GL-AT heard in a recording."""
+"""What all pictures share, and the picture of what GL-AT heard in recordings."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,8 @@ from .files import replaced
 from .frontend import LogMel
 from .tagging import Tagged
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg")  # suffixes that a picture's file may have
+
 # Okabe and Ito's colours: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]}
@@ -23,27 +24,19 @@ STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]
 def save(figure: Figure, path: Path) -> None:
     """Write a figure, whole or not at all; the suffix chooses the format."""
     with replaced(path) as temporary:
-        figure.savefig(temporary, dpi=120, format=path.suffix.removeprefix("."))
+        figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix("."))
 
 
-def plot_curves(metrics: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw the losses and the mAP of a run's metrics lines over its steps."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    losses, scores = figure.subplots(1, 2)
-    rows = [row for row in metrics if "loss" in row]
-    for stream in ("global", "local"):
-        steps, values = [row["step"] for row in rows], [row[f"loss_{stream}"] for row in rows]
-        losses.plot(steps, values, color=STREAM_COLOURS[stream], label=stream)
-    losses.set(xlabel="step", ylabel="binary cross entropy", title="training loss")
-    rows = [row for row in metrics if "mAP_fused" in row]
-    for stream, colour in STREAM_COLOURS.items():
-        steps, values = [row["step"] for row in rows], [row[f"mAP_{stream}"] for row in rows]
-        scores.plot(steps, values, color=colour, marker="o", label=stream)
-    scores.set(xlabel="step", ylabel="mAP", title="evaluation", ylim=(0, 1))
-    for axes in (losses, scores):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    save(figure, path)
+def plain(label: str) -> str:
+    """A label that matplotlib shows as it is: no formula between dollars, and not hidden for a leading underscore."""
+    return ("\u200b" if label.startswith("_") else "") + label.replace("$", r"\$")
+
+
+def tidy(axes: Axes) -> None:
+    """No frame where nothing is read off, and a grid that stays behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
 
 
 def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
@@ -100,16 +93,11 @@ def _draw_spectrogram(axes: Axes, item: Tagged, colours: dict[str, str]) -> None
     axes.set(ylabel="mel bin", xlim=(0, seconds), ylim=(0, db.shape[0]))
 
 
-def _plain(label: str) -> str:
-    """A label that matplotlib shows as it is: no formula between dollars, and not hidden for a leading underscore."""
-    return ("\u200b" if label.startswith("_") else "") + label.replace("$", r"\$")
-
-
 def _draw_frames(axes: Axes, item: Tagged, colours: dict[str, str]) -> None:
     edges = np.append(item.frame_seconds, item.seconds)  # the last frame ends with the recording
     for label, probs in item.frame_probs.items():
         if label in colours:
-            axes.stairs(probs, edges, color=colours[label], label=_plain(label), baseline=None, linewidth=1.5)
+            axes.stairs(probs, edges, color=colours[label], label=plain(label), baseline=None, linewidth=1.5)
     for crop in item.crops:
         axes.plot(crop.peak_seconds, crop.peak, marker="v", color=colours[crop.label], linestyle="none")
     axes.set(xlabel="seconds", ylabel="frame score", xlim=(0, len(item.wave) / item.sample_rate_hz))

@@ -1,7 +1,8 @@
 """How far a run is: a live bar on a terminal, a line an interval elsewhere."""
 
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -13,12 +14,11 @@ class Progress:
 
     Args:
         total: steps of the whole run.
-        done: steps that an earlier process made.
     """
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
+    def __init__(self, console: Console, total: int) -> None:
         self.console, self.total = console, total
-        self.reported, self.at = done, time.perf_counter()
+        self.reported, self.at, self.waited = 0, time.perf_counter(), 0.0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -26,31 +26,50 @@ class Progress:
             TimeRemainingColumn(),
         )
         self.bar = Bar(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task("training", total=total, completed=done)
+        self.task = self.bar.add_task("training", total=total)
 
-    def __enter__(self) -> "Progress":
-        self.bar.start()
-        return self
+    @contextmanager
+    def after(self, done: int) -> Iterator[None]:
+        """Show the bar during the block, which starts after `done` steps of an earlier process."""
+        self.reported = done
+        self.bar.update(self.task, completed=done)
+        self.restart_clock()
+        with self.bar:
+            yield
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count what the block takes as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self.waited += time.perf_counter() - start
 
-    def report(self, done: int, batch_size: int, **values: float) -> float:
-        """Say that `done` steps are done; returns the clips a second since the last report."""
+    def report(self, done: int, batch_size: int, memory_bytes: int, **losses: float) -> dict[str, float]:
+        """Say that `done` steps are done, and how it goes since the last report.
+
+        Returns:
+            clips_per_second; data_wait, the share of the time spent waiting for data; memory_mib.
+        """
         now = time.perf_counter()
         seconds = max(1e-9, now - self.at)
-        rate = (done - self.reported) * batch_size / seconds
+        values = {
+            "clips_per_second": (done - self.reported) * batch_size / seconds,
+            "data_wait": min(1.0, self.waited / seconds),
+            "memory_mib": memory_bytes / 2**20,
+        }
         left = (self.total - done) * seconds / max(1, done - self.reported)
-        self.reported, self.at = done, now
-        text = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.reported, self.at, self.waited = done, now, 0.0
+        text = " ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        text += (
+            f"  {values['clips_per_second']:.1f} clips/s  data {values['data_wait']:.0%}  "
+            f"{values['memory_mib'] / 1024:.2f} GiB"
+        )
         self.bar.update(self.task, completed=done, description=text)
         if not self.console.is_terminal:
             minutes, rest = divmod(round(left), 60)
-            self.console.print(f"step {done}/{self.total}  {text}  {rate:.1f} clips/s  {minutes}:{rest:02d} left")
-        return rate
+            self.console.print(f"step {done}/{self.total}  {text}  {minutes}:{rest:02d} left")
+        return values
 
     def restart_clock(self) -> None:
         """Leave the time since the last report out of the rate: it went into an evaluation or a checkpoint."""
-        self.at = time.perf_counter()
+        self.at, self.waited = time.perf_counter(), 0.0

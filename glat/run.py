@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,8 +21,12 @@ from .data import Data, Skipped
 from .errors import UserError
 from .files import replaced, to_json_text, write_json, write_new_json
 from .model import GlobalLocal, build_model
+from .training import checkpoints
 
-CONFIG, WEIGHTS, STATE, METRICS = "config.json", "model.safetensors", "training.pt", "metrics.jsonl"
+CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
+WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
+# Flags that a resumed run may change: they say how a process runs, not what it computes.
+CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers")
 
 
 @dataclass(frozen=True)
@@ -34,16 +40,27 @@ class Run:
     fingerprint: str  # of the recordings
 
 
-def resumed(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
-    """The config to run, with its folder, and the state to go on from: None for a run that starts.
+class Resumed(NamedTuple):
+    """A run about to start or to go on."""
 
-    A resumed run takes its recorded config, whatever was chosen for the machine then included.
+    config: TrainConfig
+    checkpoint: Path | None  # to go on from; None for a run that starts
+    notes: list[str]  # what to say of checkpoints that are damaged
+
+
+def resumed(config: TrainConfig) -> Resumed:
+    """The config to run, with its folder, and the newest whole checkpoint.
+
+    A resumed run takes its recorded config, whatever was chosen for the machine then included, and the `CHANGEABLE`
+    flags that are given. What a kill cut short is removed.
 
     Raises:
         UserError: a folder that holds a run already and is not resumed, or one to resume that holds none; a flag that
-            differs from the recorded config; weights whose checkpoint is gone.
+            differs from the recorded config; weights whose checkpoints are gone; checkpoints, all of them damaged.
     """
     folder, resume = config.run.run_dir, config.run.resume
+    if config.run.dry_run:
+        return Resumed(config, None, [])  # writes nothing, so it may look at any settings
     if resume not in (None, "auto"):
         if folder is not None:
             raise UserError(f"--run-dir {folder} and --resume {resume} name two folders; give --resume only")
@@ -55,25 +72,56 @@ def resumed(config: TrainConfig) -> tuple[TrainConfig, dict[str, Any] | None]:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = Path("runs") / f"{stamp}-{os.getpid()}-{config.model.backbone}"
     # Recorded paths hold from any working directory.
-    data = config.data.data.resolve() if config.data.data is not None else None
-    config = replace(config, run=replace(config.run, run_dir=folder), data=replace(config.data, data=data))
+    config = replace(_absolute(config), run=replace(config.run, run_dir=folder))
     if not (folder / CONFIG).exists():
         # Hidden files may be what a kill left of this very start.
         if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
             raise UserError(f"--run-dir {folder} exists and holds no run; choose another")
-        return config, None
+        _clean(folder)
+        return Resumed(config, None, [])
     if resume is None:
         raise UserError(
             f"--run-dir {folder} holds a run already; add --resume auto to go on with it, or choose another"
         )
     recorded = open_run(folder).config
     _check_same(config, recorded, folder)
-    state = load_state(folder)
-    if state is None and (folder / WEIGHTS).exists():
-        raise UserError(f"{folder} has weights and no {STATE}: it cannot go on, and starting anew would lose them")
-    for leftover in folder.glob(f".{Path(STATE).stem}-*"):  # of a checkpoint that a kill cut short
-        leftover.unlink(missing_ok=True)
-    return replace(recorded, run=replace(recorded.run, run_dir=folder, resume="auto")), state
+    checkpoint, notes = checkpoints.newest(folder)
+    if checkpoint is None and (folder / WEIGHTS).exists():
+        raise UserError(f"{folder} has weights and no checkpoint: it cannot go on, and starting anew would lose them")
+    _clean(folder)
+    return Resumed(_with_changes(recorded, config), checkpoint, notes)
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    def resolved(part: Any) -> Any:
+        paths = {name: value.resolve() for name, value in vars(part).items() if isinstance(value, Path)}
+        return replace(part, **paths)
+
+    return replace(config, model=resolved(config.model), data=resolved(config.data))
+
+
+def _clean(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed; the folder is a run's."""
+    for leftover in [*folder.glob(".*-*"), *(folder / checkpoints.FOLDER).glob(".*-*")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _with_changes(recorded: TrainConfig, asked: TrainConfig) -> TrainConfig:
+    """The recorded config with the flags of this process."""
+    default = PRESETS[asked.preset]()
+    parts = {}
+    for part in ("feed", "optim", "run"):
+        now, usual = getattr(asked, part), getattr(default, part)
+        changes = {
+            name: value
+            for name, value in vars(now).items()
+            if name in CHANGEABLE and (name == "run_dir" or value != getattr(usual, name))
+        }
+        parts[part] = replace(getattr(recorded, part), **changes)
+    return replace(recorded, **parts)
 
 
 def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None:
@@ -81,10 +129,10 @@ def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None
     if asked.preset != recorded.preset:
         raise UserError(f"--preset is {asked.preset}, and the run in {folder} has {recorded.preset}; give that")
     default = PRESETS[asked.preset]()
-    for part in ("model", "data", "optim", "run"):
+    for part in ("model", "data", "feed", "optim", "run"):
         for name, value in vars(getattr(asked, part)).items():
             before = getattr(getattr(recorded, part), name)
-            if name not in ("run_dir", "resume") and value not in (getattr(getattr(default, part), name), before):
+            if name not in CHANGEABLE and value not in (getattr(getattr(default, part), name), before):
                 flag = "--" + name.replace("_", "-")
                 raise UserError(
                     f"{flag} is {value}, and the run in {folder} has {before}; leave it out to go on with it"
@@ -103,15 +151,17 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     """
     assert config.run.run_dir is not None
     folder = config.run.run_dir
-    fingerprint = _fingerprint(data)
+    fingerprint = fingerprint_of(data)
     if config.run.resume is not None and (folder / CONFIG).exists():
         if open_run(folder).fingerprint != fingerprint:
             raise UserError(f"the recordings are not those that {folder} was started with; start a new run")
+        if not (folder / SKIPPED).exists():  # killed between the two files
+            write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
         return folder
     entries = {
         "config": to_json(config),
         "classes": data.train.classes,
-        "clip_samples": data.train.waves.shape[1],
+        "clip_samples": data.train.clip_samples,
         "fingerprint": fingerprint,
         "facts": dict(facts),
     }
@@ -119,7 +169,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # A folder with a config is a run. Exclusive: of two processes that start at once, one gets the folder.
         write_new_json(folder / CONFIG, entries)
-        write_json(folder / "skipped.json", [vars(s) for s in data.skipped])
+        write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
     except FileExistsError:
         raise UserError(f"--run-dir {folder} was taken by another run meanwhile; choose another") from None
     except OSError as error:
@@ -127,21 +177,21 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     return folder
 
 
-def _fingerprint(data: Data) -> str:
+def fingerprint_of(data: Data) -> str:
     """What the numbers of a run depend on in its recordings: which clips, of which length and labels, on which side."""
     digest = hashlib.sha256()
     for clips in (data.train, data.evaluation):
-        digest.update(repr((clips.names, clips.classes, tuple(clips.waves.shape))).encode())
-        digest.update(clips.lengths.numpy().tobytes() + clips.targets.packed.tobytes())
+        digest.update(repr((tuple(clips.names), clips.classes, clips.clip_samples)).encode())
+        digest.update(np.asarray(clips.lengths, np.int64).tobytes() + clips.targets.packed.tobytes())
     return digest.hexdigest()
 
 
-def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10) -> list[str]:
-    """What to print of the recordings that were left out; the run's folder lists them all."""
+def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10, listed: str = "skipped.json lists them") -> list[str]:
+    """What to print of the recordings that were left out, and where all of them are listed."""
     if not skipped:
         return []
     were = "recording was" if len(skipped) == 1 else "recordings were"
-    lines = [f"{len(skipped)} {were} left out (skipped.json lists them):"]
+    lines = [f"{len(skipped)} {were} left out ({listed}):"]
     lines += [f"  {s.file}: {s.reason}" for s in skipped[:most]]
     return lines + (["  ..."] if len(skipped) > most else [])
 
@@ -208,42 +258,25 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path)
     module.load_state_dict(dict(weights))
 
 
-def save_weights(folder: Path, model: nn.Module) -> None:
-    """Write the model's weights as safetensors."""
-    with replaced(folder / WEIGHTS) as path:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
-
-
-def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write what the run needs to go on with the same numbers."""
-    with replaced(folder / STATE) as path:
-        torch.save(state, path)
-
-
-def load_state(folder: Path) -> dict[str, Any] | None:
-    """What `save_state` wrote last, or None where there is nothing yet.
+def save_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, **facts: float) -> None:
+    """Write the model's weights as safetensors, with facts for people to read in the file's header.
 
     Raises:
-        UserError: a file that cannot be read.
+        UserError: no room, or no permission; the file before it is as it was.
     """
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        # weights_only: nothing in the file can run code.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        missing = {"step", "model", "optimiser", "scaler", "random"} - set(state)
-    except Exception as error:  # torch.load raises whatever the bytes lead it into
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is damaged ({reason}); start the run anew in another --run-dir") from None
-    if missing:
-        raise UserError(f"{path} is no checkpoint of glat: it lacks {', '.join(sorted(missing))}; start the run anew")
-    return state
+    # Copies: streams that share weights share memory, which the format refuses.
+    weights = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
+    with checkpoints.naming_failures(folder / name), replaced(folder / name) as path:
+        save_file(weights, path, metadata={key: str(value) for key, value in facts.items()})
 
 
 def append_metrics(folder: Path, **values: Any) -> None:
-    """Add one line to the run's metrics."""
-    with (folder / METRICS).open("a", encoding="utf-8") as file:
+    """Add one line to the run's metrics.
+
+    Raises:
+        UserError: no room, or no permission.
+    """
+    with checkpoints.naming_failures(folder / METRICS), (folder / METRICS).open("a", encoding="utf-8") as file:
         file.write(to_json_text(values) + "\n")
 
 
@@ -261,20 +294,13 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def forget_metrics_after(folder: Path, step: int) -> None:
-    """Drop the lines of steps that a resumed run is going to make again."""
-    kept = [row for row in read_metrics(folder) if row["step"] <= step]
-    with replaced(folder / METRICS) as path:
+def forget_metrics_after(folder: Path, step: int, evaluated: int) -> None:
+    """Drop the lines that a resumed run is going to write again.
+
+    Args:
+        step: of its checkpoint.
+        evaluated: step of the last evaluation that the checkpoint knows.
+    """
+    kept = [row for row in read_metrics(folder) if row["step"] <= (evaluated if "mAP_fused" in row else step)]
+    with checkpoints.naming_failures(folder / METRICS), replaced(folder / METRICS) as path:
         path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-
-
-def random_state() -> dict[str, Any]:
-    """The state of PyTorch's generators, on the CPU and on every GPU; the order of the clips has none."""
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
-def set_random_state(state: Mapping[str, Any]) -> None:
-    """Restore what `random_state` returned; another number of GPUs keeps theirs."""
-    torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])

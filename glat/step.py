@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .augment import Augment
 from .config import OptimConfig
 from .data import Batch
 from .losses import Losses, two_stream_loss
@@ -16,14 +17,16 @@ from .model import GlobalLocal
 
 
 class TrainingStep(nn.Module):
-    """Losses of a batch: the forward pass of `model` and equations 4 to 6."""
+    """Losses of a batch: augmentation, the forward pass of `model`, and equations 4 to 6."""
 
-    def __init__(self, model: GlobalLocal, config: OptimConfig) -> None:
+    def __init__(self, model: GlobalLocal, config: OptimConfig, augment: Augment | None = None) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.augment = model, augment
         self.global_weight, self.local_weight = config.global_weight, config.local_weight
 
     def forward(self, batch: Batch) -> Losses:
+        if self.augment is not None:
+            batch = self.augment(batch)
         scores = self.model(batch.wave, batch.lengths)
         return two_stream_loss(
             scores.clip_logits, scores.crop_logits, batch.targets, self.global_weight, self.local_weight

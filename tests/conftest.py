@@ -36,3 +36,12 @@ def esc10() -> Path:
     if not path.is_file():
         pytest.skip(f"ESC-10 is not beside the repository ({path})")
     return path
+
+
+@pytest.fixture(scope="session")
+def audioset() -> Path:
+    """The folder of AudioSet's class labels and DCASE 2017's lists; the test is skipped where it is missing."""
+    folder = SHARED / "data" / "audioset"
+    if not folder.is_dir():
+        pytest.skip(f"AudioSet's tables are not beside the repository ({folder})")
+    return folder

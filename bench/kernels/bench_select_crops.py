@@ -42,6 +42,7 @@ def checked(expected: Any, candidates: dict[str, Callable[[], Any]], *outputs: T
             assert_same_crops(got, expected)
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize(
     ("dtype", "suppress"),
     [
@@ -146,6 +147,7 @@ def test_sizes(B: int, dtype: torch.dtype, device: str, benchmark: Any, race: An
     benchmark.pedantic(competitors[fused], rounds=3, warmup_rounds=1)
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize("B", [4, 32])
 def test_forward_and_backward(B: int, device: str, benchmark: Any, race: Any) -> None:
     torch._dynamo.reset()

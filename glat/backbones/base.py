@@ -1,6 +1,7 @@
 """What GL-AT asks of a network."""
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
@@ -78,9 +79,14 @@ class Backbone(nn.Module):
         """What `clip_logits` is given where the loss follows: the scaled `head_dropout` in training, else 0."""
         return self.head_dropout * self.dropout_scale if self.training else 0.0
 
-    def estimate_normalizer(self, waves: Tensor) -> None:
-        """Take from training clips [M, S] (float32 ±1 or int16) the statistics that the weights come with; once, before
-        the first step. Most networks have none: batch norm learns theirs."""
+    def estimate_normalizer(self, waves: Iterable[Tensor]) -> None:
+        """Take from training clips the statistics that the weights come with; once, before the first step.
+
+        Most networks have none: batch norm learns theirs, and `waves` is not read.
+
+        Args:
+            waves: batches [b, S] of clips, float32 with full scale ±1 or int16; a tensor [M, b, S] is some.
+        """
 
     def check_length(self, wave: Tensor) -> None:
         """Raise a UserError where waveforms [B, S] are shorter than `min_samples`."""

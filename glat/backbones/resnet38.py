@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
         out = F.avg_pool2d(x, 2) if self.pool else x
         out = F.relu(self.bn1(self.conv1(out)), inplace=True)
         out = self.bn2(self.conv2(F.dropout(out, dropout, self.training)))
-        return F.relu(out + self.downsample(x), inplace=True)
+        return F.relu(out.add_(self.downsample(x)), inplace=True)  # in place: batch norm does not keep what it puts out
 
 
 class ResNet(nn.Module):

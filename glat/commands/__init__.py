@@ -6,7 +6,23 @@ A call returns the exit status.
 from collections.abc import Callable
 
 from .bench_report import BenchReport
+from .check_data import CheckData
+from .costs import CountCosts
 from .doctor import Doctor
+from .evaluate import Evaluate
+from .pack import Pack
+from .plot import Plot
+from .sweep import Sweep
 from .tag import Tag
 
-COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {"tag": Tag, "doctor": Doctor, "bench-report": BenchReport}
+COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
+    "tag": Tag,
+    "evaluate": Evaluate,
+    "plot": Plot,
+    "sweep": Sweep,
+    "pack": Pack,
+    "check-data": CheckData,
+    "costs": CountCosts,
+    "bench-report": BenchReport,
+    "doctor": Doctor,
+}

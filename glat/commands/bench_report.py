@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from .. import report
+from .. import bench_report
 from ..errors import UserError
 from ..files import replaced
 
@@ -26,13 +26,13 @@ class BenchReport:
         """Returns 0."""
         if not self.files:
             raise UserError("no results; give at least one JSON of pytest bench --benchmark-json FILE")
-        reports = [report.read_report(path) for path in self.files]
+        reports = [bench_report.read_report(path) for path in self.files]
         if self.output is not None:
-            _write(self.output, report.page(reports))
+            _write(self.output, bench_report.page(reports))
         if self.markdown is not None:
-            _write(self.markdown, report.markdown(reports))
+            _write(self.markdown, bench_report.markdown(reports))
         if self.output is None and self.markdown is None:
-            print(report.markdown(reports), end="")
+            print(bench_report.markdown(reports), end="")
         return 0
 
 

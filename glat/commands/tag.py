@@ -13,10 +13,9 @@ from rich.text import Text
 from .. import machine, run
 from ..errors import UserError
 from ..files import to_json_text
-from ..plots import plot_tagged
+from ..inference import for_inference
+from ..plots import PICTURES, plot_tagged
 from ..tagging import Tagged, tag_file
-
-PICTURES = (".png", ".pdf", ".svg", ".jpg")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def _tag(command: Tag) -> int:
         raise UserError(f"--plot {command.plot}: give a file that ends in one of {', '.join(PICTURES)}")
     opened = run.open_run(command.run)
     device = machine.pick_device()
-    model = run.load_model(opened).to(device)
+    model = for_inference(run.load_model(opened).to(device))
     tagged, failed = [], []
     for file in command.files:
         try:

@@ -1,16 +1,10 @@
-"""Data sets: folders, CSV tables and soundscapes, as clips in memory."""
+"""Data sets: folders, CSV tables, packs, tar files and soundscapes, and the batches that are made of them."""
 
-import math
-from pathlib import Path
-
-import torch
-
-from ..errors import UserError
-from . import soundscapes
-from .audio import UnreadableAudio, read_audio, read_clips
-from .clips import Batch, Clips, ClipSource, Data, Event, Skipped
-from .manifest import check_sides, read_manifest, split
+from .audio import UnreadableAudio, read_audio
+from .clips import Batch, Clips, ClipSource, Data, Event, Skipped, fingerprint
+from .loading import batches, choose_loader
 from .soundscapes import Mixer
+from .sources import load, load_for_evaluation
 from .targets import Targets
 
 __all__ = [
@@ -23,135 +17,10 @@ __all__ = [
     "Skipped",
     "Targets",
     "UnreadableAudio",
+    "batches",
+    "choose_loader",
+    "fingerprint",
     "load",
+    "load_for_evaluation",
     "read_audio",
 ]
-
-# Whole recordings are longer than most events, and a clip that one event fills says nothing about when.
-RECORDED_EVENTS = Mixer(event_seconds=(0.3, 3.0), level_db=(-5.0, 15.0))
-
-
-def load(
-    data: Path | None,
-    *,
-    sample_rate_hz: int,
-    clip_seconds: float | None,
-    eval_folds: tuple[str, ...] = (),
-    mix: bool = False,
-    train_clips: int = 800,
-    eval_clips: int = 200,
-    seed: int = 0,
-    workers: int | None = None,
-    mixer: Mixer | None = None,
-) -> Data:
-    """Load a data set for training and evaluation.
-
-    Args:
-        data: None for the built-in soundscapes of synthesised events; a folder with one sub-folder a class; or a CSV
-            with the columns file, label (several joined by ``;``) and optionally fold.
-        sample_rate_hz: what all audio is resampled to, e.g. 32 000.
-        clip_seconds: longer recordings are cut, shorter ones padded with zeros. None: 10 s, or the longest recording
-            where that is shorter, rounded up to 0.1 s; soundscapes: 10 s.
-        eval_folds: folds of the CSV that are for the evaluation, e.g. ("4",); rows without a fold are for training.
-            None given: about a fifth of every class by a hash of the file's name and `seed`.
-        mix: take the recordings of `data` as isolated events (as far as `clip_seconds` reaches) and mix soundscapes
-            from them, those for the evaluation from recordings of its own.
-        train_clips, eval_clips: how many soundscapes; unused for plain recordings.
-        seed: from 0; of the split and the soundscapes.
-        workers: threads; None: one a core. Changes nothing in the result.
-        mixer: how soundscapes are mixed. None: `Mixer()` for synthesised events, `RECORDED_EVENTS` for recordings.
-
-    Returns:
-        Data: training and evaluation clips with the same classes (sorted) and length, and every recording that was
-        left out with its reason. Waves of plain recordings are parts of one tensor.
-
-    Raises:
-        UserError: bad arguments; missing, empty or malformed `data`; folds that do not exist; a class that the
-            evaluation has and training lacks; no readable recording on one side.
-    """
-    _check(sample_rate_hz, clip_seconds, train_clips, eval_clips, seed, workers)
-    counts = {"train": train_clips, "eval": eval_clips}
-    if data is None:
-        if eval_folds:
-            raise UserError(f"--eval-folds {' '.join(eval_folds)}: built-in soundscapes have no folds; give --data")
-        pools = {side: soundscapes.synthesised(side, seed, sample_rate_hz) for side in counts}
-        skipped: tuple[Skipped, ...] = ()
-    else:
-        recorded = _recordings(data, sample_rate_hz, clip_seconds, eval_folds, seed, workers)
-        if not mix:
-            return recorded
-        pools = {"train": soundscapes.recorded(recorded.train), "eval": soundscapes.recorded(recorded.evaluation)}
-        skipped = recorded.skipped
-        mixer = mixer or RECORDED_EVENTS
-    train, evaluation = (
-        soundscapes.mix(
-            pools[side],
-            mixer or Mixer(),
-            counts[side],
-            split=side,
-            sample_rate_hz=sample_rate_hz,
-            clip_seconds=clip_seconds or 10.0,
-            seed=seed,
-            workers=workers,
-        )
-        for side in ("train", "eval")
-    )
-    return Data(train, evaluation, skipped)
-
-
-def _check(
-    sample_rate_hz: int, clip_seconds: float | None, train_clips: int, eval_clips: int, seed: int, workers: int | None
-) -> None:
-    if not 1_000 <= sample_rate_hz <= 1_000_000:
-        raise UserError(f"sample rate of {sample_rate_hz} Hz; give 1 000 to 1 000 000, 32 000 for PANNs' networks")
-    if clip_seconds is not None and not (math.isfinite(clip_seconds) and clip_seconds * sample_rate_hz >= 1):
-        raise UserError(f"--clip-seconds {clip_seconds}; give a length above 0, e.g. 10")
-    for name, value, least in (("--train-clips", train_clips, 1), ("--eval-clips", eval_clips, 1), ("--seed", seed, 0)):
-        if value < least:
-            raise UserError(f"{name} {value}; give {least} or more")
-    if workers is not None and workers < 1:
-        raise UserError(f"--workers {workers}; give 1 or more, or leave it out for one a core")
-
-
-def _recordings(
-    data: Path,
-    sample_rate_hz: int,
-    clip_seconds: float | None,
-    eval_folds: tuple[str, ...],
-    seed: int,
-    workers: int | None,
-) -> Data:
-    manifest = read_manifest(data)
-    # Decided before a file is opened, so that a file that goes bad moves no other file to the other side.
-    is_eval = split(manifest.recordings, eval_folds, seed)
-    # Training first: each side is then one block of rows.
-    order = sorted(range(len(is_eval)), key=lambda i: is_eval[i])
-    recordings = [manifest.recordings[i] for i in order]
-    waves, lengths, reasons = read_clips([r.path for r in recordings], sample_rate_hz, clip_seconds, workers)
-    skipped = manifest.skipped + tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
-    if not len(waves):
-        first = skipped[-len(reasons)]
-        raise UserError(
-            f"--data {data}: none of {len(recordings)} recordings can be read "
-            f"(one of them: {first.file}: {first.reason}); check the files"
-        )
-    kept = [i for i in range(len(recordings)) if i not in reasons]
-    kept_recordings = [recordings[i] for i in kept]
-    kept_eval = [is_eval[order[i]] for i in kept]
-    check_sides(kept_recordings, kept_eval, len(reasons))
-    index = {label: column for column, label in enumerate(manifest.classes)}
-
-    def side(rows: slice) -> Clips:
-        return Clips(
-            waves=torch.from_numpy(waves[rows]),
-            lengths=torch.from_numpy(lengths[rows]),
-            targets=Targets.from_labels(
-                ([index[label] for label in recording.labels] for recording in kept_recordings[rows]), len(index)
-            ),
-            names=tuple(recording.name for recording in kept_recordings[rows]),
-            classes=manifest.classes,
-            sample_rate_hz=sample_rate_hz,
-        )
-
-    first_eval = kept_eval.count(False)
-    return Data(side(slice(None, first_eval)), side(slice(first_eval, None)), skipped)

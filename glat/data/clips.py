@@ -1,12 +1,14 @@
 """What a data set is: clips of equal length with weak labels."""
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -60,8 +62,17 @@ class ClipSource(Protocol):
         ...
 
     @property
+    def lengths(self) -> Tensor | NDArray[np.int64]:
+        """[M], valid samples of each clip; of encoded files as their headers say."""
+        ...
+
+    @property
     def events(self) -> tuple[tuple[Event, ...], ...] | None:
         """Per clip, where times are known."""
+        ...
+
+    def subset(self, rows: NDArray[np.int64]) -> "ClipSource":
+        """The clips of some rows."""
         ...
 
     def __len__(self) -> int: ...
@@ -94,17 +105,38 @@ class Clips:
     def __len__(self) -> int:
         return len(self.names)
 
+    def subset(self, rows: NDArray[np.int64]) -> "Clips":
+        """The clips of some rows; their samples are copied unless the rows follow each other."""
+        in_one_block = len(rows) > 0 and bool((np.diff(rows) == 1).all())
+        where = slice(int(rows[0]), int(rows[-1]) + 1) if in_one_block else torch.from_numpy(rows)
+        return replace(
+            self,
+            waves=self.waves[where],
+            lengths=self.lengths[where],
+            targets=self.targets.subset(rows),
+            names=tuple(self.names[row] for row in rows),
+            events=None if self.events is None else tuple(self.events[row] for row in rows),
+        )
+
     def read(self, row: int) -> NDArray[np.int16]:
         return self.waves[row, : self.lengths[row]].numpy()
 
 
+Source = TypeVar("Source", bound=ClipSource, covariant=True)
+
+
 @dataclass(frozen=True)
-class Data:
+class Data(Generic[Source]):
     """Clips to train on, clips to evaluate on, and what was left out of both."""
 
-    train: Clips
-    evaluation: Clips
+    train: Source
+    evaluation: Source
     skipped: tuple[Skipped, ...] = ()
+
+
+def fingerprint(names: Iterable[str]) -> str:
+    """SHA-256 of a set of clips by their names, whatever their order: stands beside a score with their number."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) -> list[Result]:
@@ -112,7 +144,10 @@ def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) 
 
     Threads suffice: NumPy, soundfile and soxr give up Python's lock while they calculate.
     """
-    if workers is None:
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with ThreadPoolExecutor(workers or cores()) as pool:
         return list(pool.map(work, range(count)))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

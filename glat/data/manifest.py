@@ -80,7 +80,7 @@ def split(recordings: Sequence[Recording], eval_folds: tuple[str, ...], seed: in
     Raises:
         UserError: a fold that no recording has; nothing left on one side; a class that cannot be on both sides.
     """
-    chosen = _by_fold(recordings, eval_folds) if eval_folds else _by_hash(recordings, seed)
+    chosen = in_folds(recordings, eval_folds) if eval_folds else _by_hash(recordings, seed)
     check_sides(recordings, chosen)
     return chosen
 
@@ -208,7 +208,12 @@ def _read_csv(table: Path) -> tuple[list[Recording], list[Skipped]]:
     return recordings, skipped
 
 
-def _by_fold(recordings: Sequence[Recording], eval_folds: tuple[str, ...]) -> list[bool]:
+def in_folds(recordings: Sequence[Recording], eval_folds: tuple[str, ...]) -> list[bool]:
+    """Which recordings are in one of these folds.
+
+    Raises:
+        UserError: a fold that no recording has.
+    """
     wanted = {fold.strip() for fold in eval_folds}
     seen = sorted({recording.fold for recording in recordings if recording.fold})
     if not seen:

@@ -78,7 +78,7 @@ def synthesised(split: str, seed: int, sample_rate_hz: int) -> Pool:
 
 def recorded(clips: Clips) -> Pool:
     """The recordings in `clips`, without the digital silence at their ends."""
-    rows = [clips.targets.clips_of(label).tolist() for label in range(clips.targets.num_classes)]
+    rows = [clips_of.tolist() for clips_of in clips.targets.by_class()]
     present = clips.targets.dense()
 
     def take(label: int, index: int) -> tuple[NDArray[np.int16], tuple[int, ...]]:

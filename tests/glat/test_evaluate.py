@@ -8,7 +8,7 @@ import torch
 
 from glat.config import ModelConfig
 from glat.data import Clips, Event, Targets
-from glat.evaluate import crop_hits, evaluate, remarks, table
+from glat.evaluate import Scored, crop_hits, evaluate, judge, remarks, table
 from glat.model import build_model
 
 
@@ -73,3 +73,21 @@ def test_touching_is_not_overlapping():
 
 def test_unknown_times_are_not_guessed():
     assert crop_hits(clips(), np.zeros((5, 1), int), np.zeros((5, 1), int), 4_000) is None
+
+
+# 20 000 samples in 7 frames of 2 857.14, rounded down. Half a crop is .7 frames, or .3 samples less than 2 frames.
+@pytest.mark.parametrize(("crop_samples", "frames_before", "bins"), [(4_000, 1, 6), (11_428, 2, 4)])
+def test_crop_starts_are_counted_a_frame_a_bin_for_present_and_absent_classes(crop_samples, frames_before, bins):
+    starts = np.clip(np.arange(7) * 20_000 // 7 - crop_samples // 2, 0, 20_000 - crop_samples)
+    probs = np.random.default_rng(0).random((5, 3), np.float32)
+    classes = np.tile([0, 1], (5, 1))
+    for t, start in enumerate(starts):
+        scored = Scored(clips(), dict.fromkeys(("global", "local", "fused"), probs), classes, np.full((5, 2), start), 7)
+        found = judge(scored, crop_samples).starts
+        assert (found.clip_seconds, found.crop_seconds) == (20, crop_samples / 1_000)
+        assert found.bin_seconds == pytest.approx(20 / 7)
+        # Clip i has the class i % 2: one of its two crops is of a class that is present.
+        assert (sum(found.present), sum(found.absent)) == (5, 5)
+        assert len(found.present) == bins
+        expected = min(max(0, t - frames_before), bins - 1)
+        assert found.present.index(5) == found.absent.index(5) == expected, t

@@ -118,6 +118,7 @@ def bad_networks():
         (lambda: Adapted(frames, nn.Linear(4, 6), **fit)(torch.zeros(2, 8)), r"classifier \(Linear\).*\[B, T, 5\]"),
         (lambda: Adapted(frames, linear, min_samples=9, **fit)(torch.zeros(2, 8)), "needs at least 9 samples"),
         (lambda: GlobalLocal(build("cnn10", 5, 0.1), build("talnet", 5, 0.1), SELECT), "32000 and 16000 Hz"),
+        (lambda: GlobalLocal(frames, build("cnn10", 5, 0.1), SELECT), "a stream is Sequential.*Adapted"),
         (lambda: build("torch.nn:Identity", 5), "made Identity; wanted a glat.backbones.Backbone"),
         (lambda: build("torch.nn:Nothing", 5), "has no 'Nothing'"),
         (lambda: build("no_such_module:x", 5), "there is no module no_such_module"),

@@ -1,13 +1,13 @@
-"""The order of the clips, the learning rate, and what is left to the machine."""
+"""The learning rate, and what is left to the machine."""
 
 import contextlib
+from pathlib import Path
 
 import pytest
 import torch
 
 from glat.config import ModelConfig, OptimConfig, TrainConfig, paper
 from glat.data import Batch
-from glat.data.order import batch_indices
 from glat.errors import UserError
 from glat.machine import choose_model, choose_steps
 from glat.model import build_model
@@ -18,24 +18,6 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 def paper_with(**optim):
     return TrainConfig(optim=OptimConfig(**optim))
-
-
-@pytest.mark.parametrize(("num_clips", "batch_size"), [(10, 5), (10, 3), (7, 7), (5, 4), (3, 8)])
-def test_every_epoch_has_every_clip_once(num_clips, batch_size):
-    steps = 3 * num_clips
-    order = torch.cat([batch_indices(step, batch_size, num_clips, seed=1) for step in range(steps)])
-    epochs = order.unflatten(0, (-1, num_clips))
-    assert (epochs.sort(dim=1).values == torch.arange(num_clips)).all()
-    assert len({tuple(epoch.tolist()) for epoch in epochs}) > 1, "every epoch has an order of its own"
-
-
-def test_the_order_is_a_function_of_seed_and_step_and_draws_nothing():
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    first = batch_indices(11, 4, 50, seed=3)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(first, batch_indices(11, 4, 50, seed=3))
-    assert not torch.equal(first, batch_indices(11, 4, 50, seed=4))
 
 
 def test_learning_rate():
@@ -78,7 +60,10 @@ def test_what_was_asked_for_is_kept():
     assert (chosen.model.width, chosen.model.dropout_scale, chosen.model.spec_augment) == (0.5, 0.3, False)
     on_gpu = choose_model(TrainConfig(), GPU)
     assert (on_gpu.model.width, on_gpu.model.dropout_scale, on_gpu.model.spec_augment) == (1.0, 1.0, True)
-    assert on_gpu.optim.learning_rate == 1e-3
+    assert (on_gpu.optim.learning_rate, on_gpu.optim.schedule) == (1e-3, "constant")  # PANNs' recipe
+    assert (chosen.optim.learning_rate, chosen.optim.schedule) == (3e-3, "cosine")
+    tuned = choose_model(TrainConfig(model=ModelConfig(init_from=Path("x.pth"))), CPU)
+    assert tuned.optim.learning_rate == 2e-4
 
 
 def test_a_batch_of_more_clips_than_there_are_is_named():

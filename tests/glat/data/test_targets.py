@@ -17,11 +17,14 @@ def test_packed_labels_say_what_a_dense_table_says(num_classes):
     rows = torch.tensor([29, 0, 0, 7])
     assert torch.equal(targets.dense(rows), torch.from_numpy(dense)[rows])
     assert np.array_equal(targets.counts(), dense.sum(0))
-    for label in {0, num_classes - 1}:
-        assert np.array_equal(targets.clips_of(label), np.flatnonzero(dense[:, label]))
+    by_class = targets.by_class()
+    assert [rows.tolist() for rows in by_class] == [np.flatnonzero(column).tolist() for column in dense.T]
+    assert {rows.dtype for rows in by_class} == {np.dtype(np.int32)}
 
 
 def test_a_class_beyond_the_last_and_no_clip_at_all():
-    assert len(Targets.from_labels([], 3)) == 0
+    nobody = Targets.from_labels([], 3)
+    assert len(nobody) == 0
+    assert [len(rows) for rows in nobody.by_class()] == [0, 0, 0]
     with pytest.raises(AssertionError):
         Targets.from_labels([[3]], 3)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Case:
 
     @classmethod
     def from_json(cls, race: dict[str, Any]) -> "Case":
-        """From the ``race`` of a benchmark's ``extra_info``."""
+        """From one of the ``races`` of a benchmark's ``extra_info``."""
         competitors = tuple(
             Competitor(name, c["seconds"], c["fastest_seconds"], tuple(c["ratio"]), c["rounds"])
             for name, c in race["competitors"].items()
@@ -66,9 +66,6 @@ class NotMeasured:
     name: str
     reason: str
     failed: bool
-
-    def to_json(self) -> dict[str, str]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ def read_report(path: Path) -> Report:
     try:
         facts = dict(content["machine_info"]["glat"])
         rates = facts.pop("rates")
-        races = [entry["extra_info"]["race"] for entry in content["benchmarks"] if "race" in entry["extra_info"]]
+        races = [race for entry in content["benchmarks"] for race in entry["extra_info"].get("races", ())]
         cases = tuple(Case.from_json(race) for race in races)
         missing = tuple(NotMeasured(**entry) for entry in content["not_measured"])
         date = content["datetime"][:19].replace("T", " ")

@@ -1,0 +1,58 @@
+"""Loaders timed in turns: seconds a clip by the clock, and of the processor time of all their threads and processes."""
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..race import Race
+
+
+class Rates:
+    """The same turns by two clocks; a busy machine only slows the first."""
+
+    def __init__(self, by_clock: Race, by_processor: Race) -> None:
+        self.by_clock, self.by_processor = by_clock, by_processor
+
+    def promise(self, name: str, factor: float, other: str) -> None:
+        """Raise unless `name` is at least `factor` times as fast as `other`, by either clock."""
+        try:
+            self.by_clock.promise(name, factor, other)
+        except AssertionError:
+            self.by_processor.promise(name, factor, other)
+
+    def record(self, extra_info: dict[str, Any]) -> None:
+        """Write what `glat bench-report` reads."""
+        self.by_clock.record(extra_info)
+        self.by_processor.record(extra_info)
+
+
+@pytest.fixture
+def rates(enter: Callable[..., Race], request: pytest.FixtureRequest) -> Callable[..., Rates]:
+    """Run competitors, each of which returns the clips that it loaded, and enter them in the tables of this session."""
+
+    def start(case: str, competitors: dict[str, Callable[[], int]], rounds: int = 3) -> Rates:
+        if request.config.getoption("--only-ours"):
+            competitors = dict(list(competitors.items())[:1])
+        by_clock: dict[str, list[list[float]]] = {name: [] for name in competitors}
+        by_processor: dict[str, list[list[float]]] = {name: [] for name in competitors}
+        for _ in range(rounds):
+            for name, call in competitors.items():
+                gc.collect()
+                clock, processor = time.perf_counter(), _processor_seconds()
+                clips = call()
+                by_clock[name].append([(time.perf_counter() - clock) / clips])
+                by_processor[name].append([(_processor_seconds() - processor) / clips])
+        return Rates(
+            enter(f"{case}, a clip of 10 s", by_clock), enter(f"{case}, a clip of 10 s, processor time", by_processor)
+        )
+
+    return start
+
+
+def _processor_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system

@@ -1,0 +1,117 @@
+"""`glat check-data`: what in the recordings would hurt training, before it does."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..data.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
+from ..data.clips import Skipped
+from ..data.manifest import Recording, split
+from ..data.packs import is_pack, open_packs, recordings
+from ..errors import UserError
+from ..files import write_json
+from .source import SourceFlags
+
+_SHOWN = 5
+_SHOWN_CLASSES = 20
+
+Heard = tuple[Sequence[Recording], list[Sound], tuple[str, ...], Sequence[Skipped]]
+
+
+@dataclass(frozen=True)
+class CheckData(SourceFlags):
+    """Decode every recording and say what would hurt training; --data may be packs, too."""
+
+    eval_data: Path | None = None
+    """Recordings or packs for the evaluation; without it, --data is divided as train.py does."""
+    eval_folds: tuple[str, ...] = ()
+    """The folds for the evaluation; without them, about a fifth of every class by a hash of the names."""
+    seed: int = 0
+    """Of the division, as of train.py."""
+    workers: int | None = None
+    """Threads; without it one a core."""
+    json: Path | None = None
+    """Write all that was found into this file."""
+
+    def __call__(self) -> int:
+        """Returns 1 when something would hurt training."""
+        if self.eval_data is not None and self.eval_folds:
+            raise UserError("--eval-data and --eval-folds exclude each other; give one")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"--workers {self.workers}; give 1 or more, or leave it out for one a core")
+        if self.json is not None and not self.json.parent.is_dir():
+            raise UserError(f"--json: there is no folder {self.json.parent}")
+        report = self._report()
+        if self.json is not None:
+            try:
+                write_json(self.json, report.to_json())
+            except OSError as error:
+                raise UserError(f"--json {self.json} cannot be written ({error.strerror}); choose another") from None
+        _print(report)
+        return 1 if report.hurts else 0
+
+    def _report(self) -> Report:
+        listed, sounds, classes, left_out = _hear(self)
+        if self.eval_data is not None:
+            labels = self.labels if is_pack(self.eval_data) else None
+            theirs = replace(self, data=self.eval_data, audioset=None, labels=labels, audio=None, black_list=())
+            _, evaluation, eval_classes, eval_left_out = _hear(theirs)
+            every = classes + tuple(label for label in eval_classes if label not in classes)
+            return judge(every, sounds, evaluation, [*left_out, *eval_left_out])
+        if self.audioset is not None:  # its tables are one side each
+            return judge(classes, sounds, [], left_out)
+        try:
+            is_eval = split(listed, self.eval_folds, self.seed)
+        except UserError as error:
+            return judge(classes, sounds, [], left_out, no_split=str(error))
+        train, evaluation = divide(sounds, is_eval)
+        return judge(classes, train, evaluation, left_out)
+
+
+def _hear(flags: CheckData) -> Heard:
+    if flags.data is not None and is_pack(flags.data):
+        packed = open_packs(flags.data, flags.labels)
+        return recordings(packed), listen_to_packs(packed, flags.workers), packed.classes, packed.skipped
+    manifest = flags.manifest()
+    return manifest.recordings, listen(manifest.recordings, flags.workers), manifest.classes, manifest.skipped
+
+
+def _print(report: Report) -> None:
+    console = Console(highlight=False, markup=False)
+    facts = Table("", "training", "evaluation")
+    sides = [usable(side) for side in report.sides()]
+    facts.add_row("clips", *(str(len(side)) for side in sides))
+    facts.add_row("hours", *(f"{sum(sound.seconds for sound in side) / 3600:.2f}" for side in sides))
+    facts.add_row("seconds", *(_range([sound.seconds for sound in side]) for side in sides))
+    facts.add_row("rates, Hz", *(_values(sound.rate_hz for sound in side) for side in sides))
+    facts.add_row("channels", *(_values(sound.channels for sound in side) for side in sides))
+    facts.add_row("clipped", *(str(sum(sound.clipped > 0 for sound in side)) for side in sides))
+    console.print(facts)
+    classes = Table("class", "training", "evaluation")
+    counts = sorted(report.counts().items(), key=lambda item: item[1])
+    for label, (train, evaluation) in counts[:_SHOWN_CLASSES]:
+        classes.add_row(Text(label), str(train), str(evaluation))
+    console.print(classes)
+    if len(counts) > _SHOWN_CLASSES:
+        console.print(f"the rarest {_SHOWN_CLASSES} of {len(counts)} classes; --json lists all")
+    for finding in report.findings:
+        console.print(f"{'PROBLEM' if finding.hurts else 'note'}: {finding.what}; {finding.mend}", soft_wrap=True)
+        for where in finding.where[:_SHOWN]:
+            console.print(f"  {where}", soft_wrap=True)
+        if len(finding.where) > _SHOWN:
+            console.print(f"  and {len(finding.where) - _SHOWN} more")
+    console.print("something would hurt training" if report.hurts else "nothing would hurt training")
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}" if values else "-"
+
+
+def _values(values: Iterable[int]) -> str:
+    counts = Counter(values).most_common(4)
+    return ", ".join(f"{value} ({count})" for value, count in counts) or "-"

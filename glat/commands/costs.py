@@ -1,0 +1,60 @@
+"""`glat costs`: parameters and FLOPs of every backbone, alone and in GL-AT."""
+
+import math
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..backbones import BACKBONES
+from ..costs import count_costs, markdown
+from ..errors import UserError
+from ..files import replaced, to_json_text
+
+
+@dataclass(frozen=True)
+class CountCosts:
+    """Count parameters and FLOPs of every backbone, alone and in GL-AT; nothing is computed."""
+
+    width: float = 1.0
+    """Factor on the channels; 1 is the paper's networks."""
+    num_classes: int = 527
+    """L, the classes; AudioSet has 527."""
+    num_crops: int = 5
+    """N, crops a clip."""
+    crop_seconds: float = 3.0
+    """τ, the length of a crop in seconds."""
+    clip_seconds: float = 10.0
+    """T0, the length of a clip in seconds."""
+    markdown: Path | None = None
+    """Write the table into this Markdown file in place of printing it."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> int:
+        """Returns 0."""
+        if not math.isfinite(self.width):
+            raise UserError(f"--width is {self.width}; wanted a positive factor, such as 1 or 0.25")
+        if self.markdown is not None and not self.markdown.parent.is_dir():
+            raise UserError(f"--markdown: there is no folder {self.markdown.parent}")
+        counted = [
+            count_costs(name, self.width, self.num_classes, self.num_crops, self.crop_seconds, self.clip_seconds)
+            for name in BACKBONES
+        ]
+        if self.json:
+            print(to_json_text([asdict(c) for c in counted], indent=2))
+        page = markdown(counted, self.command(), self.width, self.clip_seconds, self.num_classes)
+        if self.markdown is not None:
+            try:
+                with replaced(self.markdown) as temporary:
+                    temporary.write_text(page, encoding="utf-8")
+            except OSError as error:
+                raise UserError(f"--markdown {self.markdown} cannot be written ({error.strerror})") from None
+        elif not self.json:
+            sys.stdout.write(page)
+        return 0
+
+    def command(self) -> str:
+        """The command line that counts the same."""
+        names = ("width", "num_classes", "num_crops", "crop_seconds", "clip_seconds")
+        changed = (name for name in names if getattr(self, name) != getattr(type(self), name))
+        return " ".join(("glat costs", *(f"--{name.replace('_', '-')} {getattr(self, name):g}" for name in changed)))

@@ -1,0 +1,167 @@
+"""`glat evaluate`: Table 2 of a run with its intervals, on the run's own evaluation clips or on others."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from .. import machine, run
+from ..data import ClipSource, Skipped, load, load_for_evaluation
+from ..data.labels import relabelled
+from ..errors import UserError
+from ..evaluate import remarks, score
+from ..files import replaced, write_json
+from ..report import Report, report
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals."""
+
+    run: Path
+    """The folder of a training run."""
+    data: Path | None = None
+    """Other recordings: a folder with one sub-folder a class, or a CSV with columns file, label and optionally fold;
+    all of them are for the evaluation. Without it, the run's own evaluation clips."""
+    mix: bool = False
+    """Take the recordings of --data as isolated events and mix soundscapes from them."""
+    eval_folds: tuple[str, ...] = ()
+    """Only these folds of --data."""
+    eval_clips: int = 200
+    """Soundscapes to mix."""
+    clip_seconds: float | None = None
+    """The length every clip of --data is padded or cut to, in seconds; without it, the run's."""
+    batch_size: int | None = None
+    """Clips at a time; without it, as in the run."""
+    amp: bool = False
+    """Mixed precision, where this device has it."""
+    resamples: int = 1000
+    """Resamples of the clips behind the intervals; 0: no intervals."""
+    seed: int = 0
+    """Of the resamples, and of the soundscapes of --mix."""
+    csv: Path | None = None
+    """Write a line a class into this file: its clips, and by stream AP and AUC with their intervals."""
+    json: Path | None = None
+    """Write all that was found into this file."""
+
+    def __call__(self) -> int:
+        """Returns 0."""
+        return _evaluate(self)
+
+
+def _evaluate(command: Evaluate) -> int:
+    _check(command)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    opened = run.open_run(command.run)
+    model = run.load_model(opened)
+    rate = model.global_.sample_rate_hz
+    clips, skipped, notes = _own(opened, rate) if command.data is None else _others(command, opened, rate)
+    model.check_clip(clips.clip_samples)
+    device = machine.pick_device()
+    precision = machine.pick_precision(command.amp, device)
+    scored = score(
+        model.to(device),
+        clips,
+        command.batch_size or opened.config.optim.batch_size or 16,
+        device,
+        lambda: precision.autocast(device),
+    )
+    assert scored is not None  # one process
+    found = report(scored, model.crop_samples, command.resamples, command.seed)
+    console.print(f"{command.run}, {machine.device_name(device)}, {precision.reason}")
+    seconds = clips.clip_samples / rate
+    console.print(
+        f"{found.evaluation.clips} clips of {seconds:g} s, SHA-256 of their names {found.evaluation.clips_sha256}"
+    )
+    console.print(found.table())
+    if command.resamples:
+        console.print(f"in brackets: 95 % over {command.resamples} resamples of the clips")
+    left_out = run.skipped_lines(skipped, listed="--json lists them")
+    for line in (*notes, *remarks(found.evaluation, found.classes), *left_out):
+        console.print(line)
+    if command.csv is not None:
+        _write("--csv", command.csv, lambda path: _write_csv(path, found))
+    if command.json is not None:
+        everything = {"run": str(command.run), "data": str(command.data or "of the run"), "notes": notes}
+        everything |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
+        _write("--json", command.json, lambda path: write_json(path, everything))
+    return 0
+
+
+def _check(command: Evaluate) -> None:
+    if command.data is None:
+        for flag in ("mix", "eval_folds", "clip_seconds"):
+            if getattr(command, flag):
+                raise UserError(f"--{flag.replace('_', '-')} says how to take other recordings; add --data")
+    for flag, least in (("batch_size", 1), ("resamples", 0), ("eval_clips", 1), ("seed", 0)):
+        value = getattr(command, flag)
+        if value is not None and value < least:
+            raise UserError(f"--{flag.replace('_', '-')} is {value}; give {least} or more")
+    for flag in ("csv", "json"):
+        path = getattr(command, flag)
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise UserError(f"--{flag} {path}: give a file in a folder that exists")
+
+
+Loaded = tuple[ClipSource, tuple[Skipped, ...], list[str]]
+
+
+def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
+    """The run's own evaluation clips, and what is to be said of them."""
+    config = opened.config
+    sets = load(
+        **vars(config.data),
+        sample_rate_hz=sample_rate_hz,
+        seed=config.optim.seed,
+        in_memory=config.feed.in_memory(),
+    )
+    if sets.evaluation.classes != opened.classes:
+        raise UserError(
+            f"the recordings of {opened.folder} have other classes than the run was trained on; give the recordings "
+            "to evaluate on as --data"
+        )
+    notes = []
+    if run.fingerprint_of(sets) != opened.fingerprint:
+        notes.append("the recordings have changed since this run was trained: these are not the clips of its own table")
+    return sets.evaluation, sets.skipped, notes
+
+
+def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
+    """The clips of --data with the classes of the run, and what is to be said of them."""
+    assert command.data is not None
+    clips, skipped = load_for_evaluation(
+        command.data,
+        sample_rate_hz=sample_rate_hz,
+        clip_seconds=command.clip_seconds or opened.clip_samples / sample_rate_hz,
+        eval_folds=command.eval_folds,
+        mix=command.mix,
+        eval_clips=command.eval_clips,
+        seed=command.seed,
+    )
+    found = relabelled(clips, opened.classes)
+    notes = []
+    if found.unknown:
+        names = ", ".join(found.unknown[:5]) + (", ..." if len(found.unknown) > 5 else "")
+        notes.append(f"labels that the run does not know, left out: {len(found.unknown)} ({names})")
+    if found.dropped:
+        notes.append(f"clips without any other label, left out: {found.dropped} of {len(clips)}")
+    return found.clips, skipped, notes
+
+
+def _write(flag: str, path: Path, write: Callable[[Path], None]) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise UserError(f"{flag} {path} cannot be written ({error.strerror}); choose another") from None
+
+
+def _write_csv(path: Path, found: Report) -> None:
+    rows = list(found.rows())
+    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(
+            {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        )

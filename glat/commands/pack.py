@@ -1,0 +1,81 @@
+"""`glat pack`: recordings into HDF5 packs, decoded and resampled once."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..data.packing import SKIPPED, pack
+from ..errors import UserError
+from .source import SourceFlags
+
+_LINE_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Pack(SourceFlags):
+    """Pack recordings into HDF5 files with the layout of PANNs; goes on where it was stopped."""
+
+    out: tyro.conf.Positional[Path]
+    """The folder of the packs; with the same command, a packing that was stopped goes on."""
+    clip_seconds: float = 10.0
+    """Longer recordings are cut, shorter ones padded with zeros."""
+    sample_rate: int = 32_000
+    """In Hz; 32 000 for PANNs' networks."""
+    clips_per_shard: int | None = None
+    """Recordings a file; without it 1 000, fewer of small sets."""
+    workers: int | None = None
+    """Processes; without it one a core."""
+
+    def __call__(self) -> int:
+        """Returns 0, also where recordings were left out and reported."""
+        if not 1_000 <= self.sample_rate <= 1_000_000:
+            raise UserError(f"--sample-rate {self.sample_rate}; give 1 000 to 1 000 000, 32 000 for PANNs' networks")
+        if not (0 < self.clip_seconds < 86_400 and self.clip_seconds * self.sample_rate >= 1):
+            raise UserError(f"--clip-seconds {self.clip_seconds}; give a length above 0, e.g. 10")
+        for flag, value in (("--clips-per-shard", self.clips_per_shard), ("--workers", self.workers)):
+            if value is not None and value < 1:
+                raise UserError(f"{flag} {value}; give 1 or more, or leave it out")
+        console = Console(highlight=False, markup=False, soft_wrap=True)
+        manifest = self.manifest()
+        gigabytes = len(manifest.recordings) * self.clip_seconds * self.sample_rate * 2 / 1e9
+        console.print(f"{len(manifest.recordings)} recordings, at most {gigabytes:.1f} GB, into {self.out}")
+        bar = Progress(
+            TextColumn("packing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        task = bar.add_task("packing", total=len(manifest.recordings))
+        said = started = time.perf_counter()
+
+        def report(done: int, total: int) -> None:
+            nonlocal said
+            bar.update(task, completed=done)
+            if not console.is_terminal and time.perf_counter() - said > _LINE_SECONDS:
+                said = time.perf_counter()
+                console.print(f"packed {done} of {total}")
+
+        with bar:
+            packed = pack(
+                self.out,
+                manifest,
+                clip_seconds=self.clip_seconds,
+                sample_rate_hz=self.sample_rate,
+                clips_per_shard=self.clips_per_shard,
+                workers=self.workers,
+                report=report,
+            )
+        for skip in packed.skipped[:10]:
+            console.print(f"left out: {skip.file}: {skip.reason}")
+        if len(packed.skipped) > 10:
+            console.print(f"and {len(packed.skipped) - 10} more")
+        if packed.skipped:
+            console.print(f"all {len(packed.skipped)} that were left out: {self.out / SKIPPED}")
+        console.print(f"{packed.clips} clips in {self.out}, {time.perf_counter() - started:.0f} s")
+        return 0

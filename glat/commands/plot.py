@@ -1,0 +1,50 @@
+"""`glat plot`: the curves, classes and crop starts of runs."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ..errors import UserError
+from ..plots import PICTURES
+from ..run_plots import Recorded, plot_runs
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the curves of runs, the classes that fusion helps and harms, and where the crops start."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of training runs, finished or not."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """A folder for the pictures, or one file for all of them (.png, .pdf, .svg, .jpg); without it, the run's folder."""
+
+    def __call__(self) -> int:
+        """Returns 0, also where something is missing and said."""
+        if not self.runs:
+            raise UserError("no runs; give at least one folder of a run")
+        out = self.out
+        if out is None:
+            if len(self.runs) > 1:
+                raise UserError("of several runs the pictures belong into no run's folder; give --out")
+            out = self.runs[0]
+        if not out.is_dir():
+            if out.suffix not in ("", *PICTURES):
+                raise UserError(f"--out {out}: give a folder, or a file that ends in one of {', '.join(PICTURES)}")
+            if not out.parent.is_dir():
+                raise UserError(f"--out: there is no folder {out.parent}")
+        found = [Recorded.of(folder) for folder in self.runs]
+        for run in found:
+            for line in run.missing():
+                print(line, file=sys.stderr)
+        try:
+            if not out.suffix:
+                out.mkdir(exist_ok=True)
+            written = plot_runs(found, out)
+        except OSError as error:
+            raise UserError(f"--out {out} cannot be written ({error.strerror}); choose another") from None
+        for path in written:
+            print(path)
+        return 0

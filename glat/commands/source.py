@@ -1,0 +1,42 @@
+"""The flags that name recordings, of the commands that take them from anywhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.audioset import read_audioset
+from ..data.manifest import Manifest, read_manifest
+from ..errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFlags:
+    """Either --data, or AudioSet's tables."""
+
+    data: Path | None = None
+    """A folder with one sub-folder a class, or a CSV with columns file, label and optionally fold."""
+    audioset: Path | None = None
+    """One of AudioSet's segment tables, e.g. balanced_train_segments.csv."""
+    labels: Path | None = None
+    """AudioSet's class_labels_indices.csv."""
+    audio: Path | None = None
+    """The folder of AudioSet's recordings, named Y<id>.wav or <id>_<start>_<end>.flac."""
+    black_list: tuple[Path, ...] = ()
+    """Lists of AudioSet's segments to leave out, e.g. those of DCASE 2017 task 4."""
+
+    def manifest(self) -> Manifest:
+        """The recordings that the flags name.
+
+        Raises:
+            UserError: not exactly one source, or AudioSet without its tables; as of `read_manifest` and
+                `read_audioset`.
+        """
+        tables = {"--audioset": self.audioset, "--labels": self.labels, "--audio": self.audio}
+        given = [flag for flag, path in tables.items() if path is not None]
+        if self.data is not None:
+            if given or self.black_list:
+                raise UserError(f"--data and {(given or ['--black-list'])[0]} exclude each other; give one source")
+            return read_manifest(self.data)
+        if self.audioset is None or self.labels is None or self.audio is None:
+            seen = f"only {' '.join(given)} seen" if given else "none seen"
+            raise UserError(f"recordings are wanted, {seen}; give --data, or --audioset, --labels and --audio")
+        return read_audioset(self.audioset, self.labels, self.audio, self.black_list)

@@ -1,0 +1,161 @@
+"""`glat sweep`: the paper's Figure 2 on any data."""
+
+import csv
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import glat
+
+from ..config import TrainConfig
+from ..errors import UserError
+from ..evaluate import ROWS
+from ..files import replaced, write_json
+from ..sweep import rows, run_all, summary, trials
+from ..sweep_plot import plot_sweep
+
+SWEEP, RESULTS, FIGURE = "sweep.json", "results.csv", "figure2.png"
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train one run for every number and length of crops, and draw mAP against both.
+
+    All other flags are those of train.py, such as --data and --iterations, and are the same for all runs. The same
+    command goes on where it was stopped: finished runs are kept, killed ones resumed.
+    """
+
+    out: Path
+    """The folder of the runs."""
+    num_crops: str = "1,3,5,7"
+    """N, separated by commas."""
+    crop_seconds: str = "1,2,3,4,5"
+    """τ in seconds, separated by commas."""
+    seeds: str = "0"
+    """Seeds, separated by commas; scores are averaged over them. A seed is of the data's split, too."""
+    processes: int = 1
+    """Runs at a time; the cores and GPUs are shared out among them."""
+    train: Path | None = None
+    """train.py; without it, that of the source tree which glat is installed from."""
+    flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    config: Annotated[TrainConfig | None, tyro.conf.Suppress] = None
+
+    def __call__(self) -> int:
+        """Returns 2 where a run failed, after the others are done."""
+        return _sweep(self)
+
+
+def _sweep(command: Sweep) -> int:
+    counts, lengths = (
+        _numbers(command.num_crops, "num-crops", int),
+        _numbers(command.crop_seconds, "crop-seconds", float),
+    )
+    seeds = _numbers(command.seeds, "seeds", int)
+    if min(counts) < 1 or min(lengths) <= 0 or min(seeds) < 0:
+        raise UserError("--num-crops, --crop-seconds and --seeds: give numbers above 0; a seed may be 0")
+    if command.processes < 1:
+        raise UserError(f"--processes is {command.processes}; give 1 or more")
+    train = command.train or Path(glat.__file__).parents[1] / "train.py"
+    if not train.is_file():
+        raise UserError(f"there is no {train}; give --train with the path of glat's train.py")
+    _check_flags(command)
+    _claim(command.out, command.flags)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    asked = trials(command.out, counts, lengths, seeds)
+    waiting = [trial for trial in asked if trial.result() is None]
+    console.print(f"{len(asked)} runs in {command.out}, {len(asked) - len(waiting)} of them finished before")
+    with _ended_by_signal():
+        failed = run_all(waiting, train, command.flags, command.processes, console.print)
+    lines = list(rows(asked))
+    _write_csv(command.out / RESULTS, lines)
+    found = summary(lines)
+    if found:
+        console.print(_table(found))
+        plot_sweep(found, command.out / FIGURE)
+        console.print(f"{command.out / FIGURE}, {command.out / RESULTS}")
+    if len(steps := {line["steps"] for line in lines}) > 1:
+        console.print(f"not trained equally long: {min(steps)} to {max(steps)} steps; {RESULTS} has them")
+    for trial in failed:
+        console.print(f"failed: {trial.folder.name}: {trial.last_line()}")
+    return 2 if failed else 0
+
+
+def _numbers(text: str, flag: str, kind: Callable[[str], Number]) -> list[Number]:
+    try:
+        return list(dict.fromkeys(kind(part) for part in text.split(",")))
+    except ValueError:
+        raise UserError(f"--{flag} {text}: give numbers separated by commas, such as 1,3,5") from None
+
+
+def _check_flags(command: Sweep) -> None:
+    instead = {"--seed": "--seeds", "--run-dir": "--out", "--resume": "--out"}
+    given = {flag.split("=")[0].replace("_", "-") for flag in command.flags}
+    for flag in instead.keys() & given:
+        raise UserError(f"{flag} is what a sweep gives to each of its runs; give {instead[flag]} instead")
+    if command.config is not None and command.config.run.dry_run:
+        raise UserError("--dry-run trains nothing, and a sweep draws what was trained; give it to train.py")
+    if command.config is not None and command.config.optim.iterations is None:
+        raise UserError("runs that are compared need equally many steps; give --iterations")
+
+
+def _claim(out: Path, flags: Sequence[str]) -> None:
+    """Make the sweep's folder, or see that it is one with the same flags of train.py."""
+    record = out / SWEEP
+    try:
+        if record.exists():
+            before = json.loads(record.read_text(encoding="utf-8"))["flags"]
+            if before != list(flags):
+                raise UserError(
+                    f"--out {out} is a sweep with {' '.join(before) or 'no flags'}, and here are "
+                    f"{' '.join(flags) or 'none'}; give those, or another folder"
+                )
+            return
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"--out {out} exists and holds no sweep; choose another folder")
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(record, {"flags": list(flags)})
+    except (OSError, KeyError, TypeError) as error:
+        raise UserError(f"--out {out} cannot be used ({error}); choose another folder") from None
+
+
+@contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """SIGTERM leaves like Ctrl-C, so that no run is left behind."""
+
+    def leave(*_: object) -> None:
+        sys.exit(143)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(lines[0]) if lines else ["run"])
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _table(found: Mapping[tuple[int, float], Mapping[str, tuple[float, float]]]) -> Table:
+    result = Table("N", "τ, s")
+    for stream in ROWS:
+        result.add_column(stream, justify="right")
+    best = max(found, key=lambda point: found[point]["fused"][0])
+    for point in sorted(found):
+        cells = (f"{mean:.3f}" + (f" ± {spread:.3f}" if spread else "") for mean, spread in found[point].values())
+        result.add_row(f"{point[0]}", f"{point[1]:g}", *cells, style="bold" if point == best else None)
+    return result

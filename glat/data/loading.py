@@ -1,0 +1,274 @@
+"""Batches on the device, in the order a sampler asks for, from clips in memory, packs and encoded files."""
+
+import importlib.util
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import UserError
+from .audio import UnreadableAudio
+from .clips import Batch, Clips, ClipSource, Skipped, cores
+from .encoded import EncodedClips
+
+LOADERS = ("auto", "dali", "soundfile")
+# libsndfile's names of what DALI's decoder takes.
+_DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
+
+
+def _warn(skipped: Skipped) -> None:
+    warnings.warn(f"left out: {skipped.file}: {skipped.reason}", stacklevel=2)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How clips are read: the arguments of `batches` that stay the same throughout a run."""
+
+    loader: str = "auto"
+    workers: int | None = None
+    report: Callable[[Skipped], None] = _warn
+
+    def batches(
+        self,
+        source: ClipSource,
+        rows: Iterable[Tensor],
+        device: torch.device,
+        report: Callable[[Skipped], None] | None = None,
+    ) -> Generator[Batch]:
+        """See `batches`; `report` is told in place of the usual one."""
+        return batches(
+            source, rows, device=device, loader=self.loader, workers=self.workers, report=report or self.report
+        )
+
+
+USUAL = Loading()
+
+
+class Choice(NamedTuple):
+    """What makes the batches, and why: a line for the log."""
+
+    name: str  # "memory", "pack", "dali" or "soundfile"
+    reason: str
+
+
+def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choice:
+    """What `batches` takes for a source.
+
+    Args:
+        loader: "auto", "dali" or "soundfile".
+
+    Raises:
+        UserError: another name; "dali" where DALI is missing or cannot read the files; a decoder for clips that need
+            none.
+    """
+    if loader not in LOADERS:
+        raise UserError(f"--loader {loader}; give one of {', '.join(LOADERS)}")
+    if not isinstance(source, EncodedClips):
+        if loader != "auto":
+            raise UserError(f"--loader {loader}: these clips are decoded already; leave --loader out")
+        return Choice("memory" if isinstance(source, Clips) else "pack", "int16 samples, nothing to decode")
+    if loader == "soundfile":
+        return Choice("soundfile", "as --loader says")
+    obstacle = _obstacle(source)
+    if loader == "dali":
+        if obstacle:
+            raise UserError(f"--loader dali: {obstacle}; leave --loader out, or give --loader soundfile")
+        return Choice("dali", "as --loader says")
+    if obstacle:
+        return Choice("soundfile", obstacle)
+    if device.type == "cpu" and (source.rates_hz != source.sample_rate_hz).any():
+        return Choice("soundfile", "without a GPU, soxr resamples faster than DALI's path")
+    return Choice("dali", "it decodes fastest")
+
+
+def _obstacle(source: EncodedClips) -> str | None:
+    """Why DALI cannot read a source."""
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+        return "DALI is not installed"
+    if torch.version.hip is not None:
+        return "DALI does not run on AMD's GPUs"
+    foreign = sorted(source.formats - _DALI_FORMATS)
+    return f"DALI reads no {' or '.join(foreign)} files" if foreign else None
+
+
+def batches(
+    source: ClipSource,
+    rows: Iterable[Tensor],
+    *,
+    device: torch.device,
+    loader: str = "auto",
+    workers: int | None = None,
+    prefetch: int = 2,
+    report: Callable[[Skipped], None],
+) -> Generator[Batch]:
+    """Batches of a source's clips, made ahead of their use.
+
+    The order is that of `rows` alone. A clip that turns out unreadable is reported once, and its place is taken by
+    the next readable clip of the same batch, counted round. Nothing is left running when the iterator is closed, used
+    up, or raises.
+
+    Args:
+        source: clips in memory, packs or `EncodedClips`.
+        rows: [B] int64 each, perhaps without end. Taken from the iterator up to `prefetch` batches ahead, in the
+            caller's thread: a sampler's state is that many batches ahead of the batch in hand.
+        device: where the batches are wanted.
+        loader: what decodes, see `choose_loader`.
+        workers: threads; None: one a core. Changes nothing in the batches.
+        prefetch: batches in preparation beside the one in hand, 1 or more.
+        report: is told of a clip that cannot be read, in the caller's thread.
+
+    Returns:
+        Batches as long as there are rows. The wave is int16, of encoded files float32 with full scale ±1; zeros
+        follow the valid samples. On a GPU its memory is the loader's own: copy what must outlive the next batch.
+
+    Raises:
+        UserError: as of `choose_loader`; `workers` or `prefetch` below 1; while iterating: a batch of which no clip
+            can be read.
+    """
+    choice = choose_loader(source, loader, device)
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}; give 1 or more, or leave it out for one a core")
+    if prefetch < 1:
+        raise UserError(f"prefetch is {prefetch}; give 1 or more")
+    known: dict[int, str] = {}
+
+    def build() -> Maker:
+        if isinstance(source, Clips):
+            return _FromMemory(source)
+        by_row = RowByRow(source, workers or cores(), known, device)
+        if choice.name != "dali":
+            return by_row
+        from .dali import Dali  # imports nvidia.dali, which takes seconds and is not everywhere
+
+        return Dali(by_row, device)
+
+    return _run(source, iter(rows), build, known, device, prefetch, report)
+
+
+class Maker(Protocol):
+    """Makes batches in the background."""
+
+    def start(self, rows: list[int]) -> Any:
+        """Begin a batch; what is returned stands for it."""
+        ...
+
+    def finish(self, started: Any) -> tuple[Tensor, Tensor, dict[int, str]]:
+        """The oldest batch that was begun: wave [B, S] and lengths [B], {place in the batch: why it is not there}."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        ...
+
+
+def _run(
+    source: ClipSource,
+    rows: Iterator[Tensor],
+    build: Callable[[], Maker],
+    known: dict[int, str],
+    device: torch.device,
+    prefetch: int,
+    report: Callable[[Skipped], None],
+) -> Generator[Batch]:
+    maker = build()
+    pending: deque[tuple[Tensor, Any]] = deque()
+    try:
+        while True:
+            while len(pending) <= prefetch and (wanted := next(rows, None)) is not None:
+                pending.append((wanted, maker.start(wanted.tolist())))
+            if not pending:
+                return
+            wanted, started = pending.popleft()
+            wave, lengths, reasons = maker.finish(started)
+            if reasons:
+                taken = _replacements(len(wanted), reasons)
+                for place, reason in reasons.items():
+                    if (row := int(wanted[place])) not in known:
+                        known[row] = reason
+                        report(Skipped(source.names[row], reason))
+                if taken is None:
+                    first = source.names[int(wanted[0])]
+                    raise UserError(
+                        f"no clip of a batch can be read ({first}: {reasons[0]}); check that the data is there"
+                    )
+                wave[list(taken)] = wave[list(taken.values())]
+                lengths[list(taken)] = lengths[list(taken.values())]
+                wanted = wanted.clone()
+                wanted[list(taken)] = wanted[list(taken.values())]
+            targets = source.targets.dense(wanted).float()
+            yield Batch(*(part.to(device, non_blocking=True) for part in (wave, lengths, targets)))
+    finally:
+        maker.close()
+
+
+def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
+    """{bad place: the next good one, counted round}; None where none is good."""
+    good = [place for place in range(count) if place not in bad]
+    return {place: next((g for g in good if g > place), good[0]) for place in bad} if good else None
+
+
+class _FromMemory:
+    """Clips in memory: one look-up, in the caller's thread."""
+
+    def __init__(self, source: Clips) -> None:
+        self.source = source
+
+    def start(self, rows: list[int]) -> list[int]:
+        return rows
+
+    def finish(self, started: list[int]) -> tuple[Tensor, Tensor, dict[int, str]]:
+        return self.source.waves[started], self.source.lengths[started], {}
+
+    def close(self) -> None:
+        pass
+
+
+class RowByRow:
+    """Every clip is a job of its own: it is read, and decoded where it must be, by one of some threads.
+
+    Threads suffice: reading, libsndfile and soxr give up Python's lock, and nothing is copied between processes as
+    DataLoader's workers have to.
+    """
+
+    def __init__(self, source: ClipSource, workers: int, known: dict[int, str], device: torch.device) -> None:
+        self.source, self.known, self.pin = source, known, device.type == "cuda"
+        self.workers = workers
+        self.pool = ThreadPoolExecutor(workers, "glat-loader")
+
+    def start(self, rows: list[int]) -> tuple[Tensor, list[Future[int | str]]]:
+        dtype = torch.float32 if isinstance(self.source, EncodedClips) else torch.int16
+        wave = torch.empty(len(rows), self.source.clip_samples, dtype=dtype, pin_memory=self.pin)
+        places = wave.numpy()
+        return wave, [self.pool.submit(self._fill, place, row) for place, row in zip(places, rows, strict=True)]
+
+    def _fill(self, place: NDArray[Any], row: int) -> int | str:
+        samples = self.read(row)
+        if isinstance(samples, str):
+            return samples
+        place[: len(samples)] = samples
+        place[len(samples) :] = 0
+        return len(samples)
+
+    def read(self, row: int) -> NDArray[Any] | str:
+        """The valid samples of a clip, or why there are none."""
+        if row in self.known:
+            return self.known[row]
+        try:
+            return self.source.read_samples(row) if isinstance(self.source, EncodedClips) else self.source.read(row)
+        except UnreadableAudio as error:
+            return error.reason
+
+    def finish(self, started: tuple[Tensor, list[Future[int | str]]]) -> tuple[Tensor, Tensor, dict[int, str]]:
+        wave, jobs = started
+        results = [job.result() for job in jobs]
+        reasons = {place: result for place, result in enumerate(results) if isinstance(result, str)}
+        return wave, torch.tensor([0 if isinstance(result, str) else result for result in results]), reasons
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)

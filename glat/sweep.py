@@ -1,0 +1,162 @@
+"""Many runs of train.py that differ in the number and length of their crops, some at a time."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .errors import UserError
+from .evaluate import ROWS
+from .run import read_metrics
+
+if sys.platform != "win32":
+    import fcntl
+
+Point = tuple[int, float]  # N, crop seconds
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep."""
+
+    num_crops: int
+    crop_seconds: float
+    seed: int
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What train.py printed; beside the run's folder, which a run wants to make itself."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def command(self, train: Path, flags: Sequence[str]) -> list[str]:
+        """How train.py is called."""
+        own: dict[str, Any] = {"num-crops": self.num_crops, "crop-seconds": self.crop_seconds, "seed": self.seed}
+        own |= {"run-dir": self.folder, "resume": "auto"}
+        pairs = itertools.chain.from_iterable((f"--{name}", str(value)) for name, value in own.items())
+        return [sys.executable, str(train), *flags, *pairs]
+
+    def result(self) -> dict[str, float] | None:
+        """mAP by stream and the steps that were made; None for a run that has not ended."""
+        try:
+            found = json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        scores = {stream: found["streams"][stream]["mAP"] for stream in ROWS}
+        steps = max((row["step"] for row in read_metrics(self.folder)), default=0)
+        return {"steps": steps} | {name: float("nan") if x is None else x for name, x in scores.items()}
+
+    def last_line(self) -> str:
+        """What train.py said last: why it failed."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n") if self.log.exists() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+def trials(out: Path, counts: Sequence[int], lengths: Sequence[float], seeds: Sequence[int]) -> list[Trial]:
+    """Every combination, in folders such as ``N5-T3-S0``: crops, seconds, seed."""
+    combinations = itertools.product(seeds, counts, lengths)
+    return [Trial(n, t, seed, out / f"N{n}-T{t:g}-S{seed}") for seed, n, t in combinations]
+
+
+def run_all(
+    waiting: Sequence[Trial], train: Path, flags: Sequence[str], processes: int, say: Callable[[str], None]
+) -> list[Trial]:
+    """Run trials, `processes` at a time; a failed one is said and does not stop the others.
+
+    Whatever ends this function ends the runs that are on.
+
+    Returns:
+        The failed trials.
+    """
+    todo, failed = list(waiting), []
+    running: dict[int, tuple[Trial, subprocess.Popen[bytes], float]] = {}  # by slot
+    try:
+        while todo or running:
+            for slot in set(range(processes)) - set(running):
+                if todo:
+                    trial = todo.pop(0)
+                    say(f"{trial.folder.name}: started, {trial.log} has what it says")
+                    running[slot] = trial, _start(trial, train, flags, environment(slot, processes)), time.monotonic()
+            for slot, (trial, process, started) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[slot]
+                result = trial.result()
+                if process.returncode != 0 or result is None:
+                    failed.append(trial)
+                    say(f"{trial.folder.name}: FAILED with status {process.returncode}: {trial.last_line()}")
+                else:
+                    seconds = time.monotonic() - started
+                    say(f"{trial.folder.name}: fused mAP {result['fused']:.3f}, {seconds:.0f} s, {len(todo)} to go")
+            time.sleep(0.1)
+    finally:
+        for _, process, _ in running.values():
+            process.terminate()
+        for _, process, _ in running.values():
+            process.wait()
+    return failed
+
+
+def _start(trial: Trial, train: Path, flags: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with ExitStack() as stack:
+        log = stack.enter_context(trial.log.open("ab"))
+        if sys.platform != "win32":
+            # The run inherits the lock with its output and holds it to its end, also when the sweep is killed.
+            try:
+                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"{trial.folder} is being trained by another process; end that, or wait until it is done"
+                ) from None
+        return subprocess.Popen(trial.command(train, flags), stdout=log, stderr=subprocess.STDOUT, env=dict(env))
+
+
+def environment(slot: int, processes: int) -> dict[str, str]:
+    """The environment of one of several processes at a time: its share of the cores, and one GPU after the other."""
+    env = dict(os.environ)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    env["OMP_NUM_THREADS"] = str(max(1, cores // processes))
+    visible = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+    gpus = [gpu for gpu in visible.split(",") if gpu]
+    if len(gpus) > 1:
+        env["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return env
+
+
+def rows(done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
+    """A line a finished run."""
+    for trial in done:
+        if (result := trial.result()) is not None:
+            yield {
+                "run": trial.folder.name,
+                "num_crops": trial.num_crops,
+                "crop_seconds": trial.crop_seconds,
+                "seed": trial.seed,
+                "steps": int(result["steps"]),
+                **{f"mAP_{stream}": result[stream] for stream in ROWS},
+            }
+
+
+def summary(lines: Sequence[Mapping[str, Any]]) -> dict[Point, dict[str, tuple[float, float]]]:
+    """Mean and standard deviation of mAP over the seeds (0 of one), by point and stream; without runs that are NaN."""
+    found: dict[Point, list[list[float]]] = {}
+    for line in lines:
+        scores = [line[f"mAP_{stream}"] for stream in ROWS]
+        if np.isfinite(scores).all():
+            found.setdefault((line["num_crops"], line["crop_seconds"]), []).append(scores)
+    result = {}
+    for point, scores_of in found.items():
+        table = np.array(scores_of)  # [seeds, streams]
+        spread = table.std(0, ddof=1) if len(table) > 1 else np.zeros(len(ROWS))
+        result[point] = {stream: (float(table[:, i].mean()), float(spread[i])) for i, stream in enumerate(ROWS)}
+    return result

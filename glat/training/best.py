@@ -1,0 +1,28 @@
+"""The best evaluation of a run."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class Best:
+    """The best evaluation so far, by fused mAP, and how long ago it was; that of the untrained model does not count."""
+
+    step: int = 0
+    mean_ap: float = -math.inf
+    since: int = 0  # evaluations after it
+    last: int = -1  # step of the last evaluation
+
+    def note(self, step: int, mean_ap: float) -> None:
+        """Take an evaluation into account; one that scored no class (NaN) is no better."""
+        self.last = step
+        if step == 0:
+            return
+        if mean_ap > self.mean_ap:
+            self.step, self.mean_ap, self.since = step, mean_ap, 0
+        else:
+            self.since += 1
+
+    def exhausted(self, patience: int | None) -> bool:
+        """Whether a run with ``--patience`` is to end."""
+        return patience is not None and self.since >= patience

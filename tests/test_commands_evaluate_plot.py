@@ -1,0 +1,177 @@
+"""`glat evaluate` and `glat plot` as a user runs them, on one small real run."""
+
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from glat import cli
+from glat.data import fingerprint
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
+
+
+def glat(monkeypatch, *arguments):
+    """Run the command in this process; returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["glat", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return left.value.code
+
+
+def write_sounds(root, names, rng, count=6):
+    for label in names:
+        (root / label).mkdir(parents=True)
+        for i in range(count):
+            n = int(16_000 * rng.uniform(0.5, 1.5))
+            tone = np.sin(2 * np.pi * rng.uniform(300, 3000) * np.arange(n) / 16_000)
+            soundfile.write(root / label / f"{i}.wav", 0.2 * (tone if "tone" in label else rng.normal(size=n)), 16_000)
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    root = tmp_path_factory.mktemp("recordings")
+    write_sounds(root, ("tone", "noise", "other noise"), np.random.default_rng(0))
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(recordings, tmp_path_factory):
+    """A finished run."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
+    assert spec is not None
+    assert spec.loader is not None
+    train = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(train)
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    arguments = ["--data", recordings, *TINY, "--iterations", 4, "--log-every", 1, "--run-dir", folder]
+    train.main(cli.parse_train_config([str(argument) for argument in arguments]))
+    return folder
+
+
+def test_the_runs_own_clips_score_as_at_its_end_with_intervals_around(folder, tmp_path, monkeypatch, capsys):
+    files = ("--csv", tmp_path / "classes.csv", "--json", tmp_path / "all.json")
+    assert glat(monkeypatch, "evaluate", "--run", folder, "--resamples", 50, *files) == 0
+    said = capsys.readouterr().out
+    at_the_end = json.loads((folder / "evaluation.json").read_text())
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert found["clips"] == at_the_end["clips"] == 3
+    assert found["clips_sha256"] in said
+    assert "have changed" not in said
+    for stream, scores in at_the_end["streams"].items():
+        again = found["streams"][stream]
+        assert again["mAP"] == pytest.approx(scores["mAP"])
+        low, high = again["intervals"]["mAP"]
+        assert low <= again["mAP"] <= high
+    gain = found["streams"]["fused"]["mAP"] - found["streams"]["global"]["mAP"]
+    assert found["fused_minus_global"]["mAP"]["value"] == pytest.approx(gain)
+    for word in ("global", "local", "fused - global", "mAUC", "50 resamples"):
+        assert word in said
+    with (tmp_path / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["noise", "other noise", "tone"]
+    assert [row["clips"] for row in rows] == ["1", "1", "1"]
+    assert float(rows[0]["AP_fused"]) == pytest.approx(at_the_end["streams"]["fused"]["ap"]["noise"], abs=1e-6)
+    assert {"AUC_local", "AP_global_low", "AP_global_high"} <= rows[0].keys()
+
+
+def test_changed_recordings_are_said(folder, recordings, tmp_path, monkeypatch, capsys):
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    entries = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps(entries | {"fingerprint": "of others"}))
+    assert glat(monkeypatch, "evaluate", "--run", moved, "--resamples", 0) == 0
+    said = capsys.readouterr().out
+    assert "the recordings have changed" in said
+    assert "in brackets" not in said
+
+
+def test_other_recordings_are_scored_by_the_names_of_the_runs_classes(folder, tmp_path, monkeypatch, capsys):
+    data = tmp_path / "data"
+    write_sounds(data, ("tone", "noise", "whistle"), np.random.default_rng(1), count=2)
+    table = tmp_path / "data.csv"
+    rows = [f"data/{label}/{i}.wav,{label},{i}" for label in ("noise", "tone", "whistle") for i in range(2)]
+    rows[0] = rows[0].replace(",noise,", ",noise;whistle,")
+    table.write_text("\n".join(["file,label,fold", *rows]) + "\n")
+    out = tmp_path / "all.json"
+    flags = ("--data", table, "--resamples", 0, "--json", out)
+    assert glat(monkeypatch, "evaluate", "--run", folder, *flags) == 0
+    said = capsys.readouterr().out
+    found = json.loads(out.read_text())
+    assert "labels that the run does not know, left out: 1 (whistle)" in said
+    assert "clips without any other label, left out: 2 of 6" in said
+    assert "1 of 3 classes left out, no positive or no negative clip: other noise" in said
+    assert [(row["class"], row["clips"]) for row in found["per_class"]] == [
+        ("noise", 2),
+        ("other noise", 0),
+        ("tone", 2),
+    ]
+    assert found["clips_sha256"] == fingerprint(f"data/{label}/{i}.wav" for label in ("tone", "noise") for i in (1, 0))
+    assert found["left_out"] == ["other noise"]
+    assert glat(monkeypatch, "evaluate", "--run", folder, *flags, "--eval-folds", 1) == 0
+    assert json.loads(out.read_text())["clips"] == 2
+    assert glat(monkeypatch, "evaluate", "--run", folder, *flags, "--mix", "--eval-clips", 3) == 0
+    assert json.loads(out.read_text())["clips"] <= 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--run", "{tmp}/nowhere"), "there is no run folder"),
+        (("--mix",), "--mix says how to take other recordings; add --data"),
+        (("--resamples", -1), "--resamples is -1"),
+        (("--csv", "{tmp}/nowhere/a.csv"), "--csv {tmp}/nowhere/a.csv"),
+        (("--data", "{tmp}/strangers"), "no clip has a class of the run: seen click; wanted some of noise"),
+        (("--data", "{tmp}/strangers", "--clip-seconds", "0.2"), "choose a shorter --crop-seconds or a longer"),
+    ],
+)
+def test_bad_input_of_evaluate_is_one_line(flags, said, folder, tmp_path, monkeypatch, capsys):
+    write_sounds(tmp_path / "strangers", ("click",), np.random.default_rng(2), count=2)
+    if "--clip-seconds" in flags:
+        (tmp_path / "strangers" / "click").rename(tmp_path / "strangers" / "tone")
+    flags = tuple(str(flag).format(tmp=tmp_path) for flag in flags)
+    flags = flags if "--run" in flags else ("--run", folder, *flags)
+    assert glat(monkeypatch, "evaluate", *flags) == 2
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1, printed
+    assert said.format(tmp=tmp_path) in printed
+
+
+def test_plots_a_run_into_its_folder_or_one_file(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "pictures"
+    assert glat(monkeypatch, "plot", folder, "-o", out) == 0
+    assert {path.name for path in out.iterdir()} == {"curves.png", "classes.png", "crop_starts.png"}
+    for path in out.iterdir():
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert capsys.readouterr().err == ""
+    assert glat(monkeypatch, "plot", folder, folder, folder, folder, "-o", tmp_path / "all.pdf") == 0
+    assert (tmp_path / "all.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_run_that_has_not_ended_is_drawn_as_far_as_it_is(folder, tmp_path, monkeypatch, capsys):
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(folder / "config.json", killed)
+    (killed / "metrics.jsonl").write_text('{"step": 0, "mAP_global": null, "mAP_local": 0.1, "mAP_fused": 0.1}\n{"st')
+    assert glat(monkeypatch, "plot", killed) == 0
+    assert (killed / "curves.png").exists()
+    assert "killed has no evaluation.json: it has not ended" in capsys.readouterr().err
+    assert glat(monkeypatch, "plot", killed, folder) == 2
+    assert "give --out" in capsys.readouterr().err
+
+
+def test_the_time_spent_training_is_of_the_steps_alone(folder):
+    from glat.run_plots import Recorded
+
+    rates = [{"step": 10, "clips_per_second": 4.0}, {"step": 30, "clips_per_second": 8.0}]
+    run = Recorded("a", [{"step": 0, "mAP_fused": 0.1}, *rates], batch_size=6, evaluation=None)
+    # 10 steps of 6 clips at 4 a second: 15 s; 20 more at 8 a second: 15 s.
+    np.testing.assert_allclose(run.minutes(np.array([0.0, 5.0, 10.0, 30.0])) * 60, [0, 7.5, 15, 30])
