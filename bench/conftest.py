@@ -7,6 +7,7 @@ first competitor, which is ours, subject to ``make bench-compare``.
 
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from .timing import Competitors, HostTimer, interleaved, timer_for
 
 _races = pytest.StashKey[list[Race]]()
 _rates = pytest.StashKey[dict[str, dict[str, float]]]()
+_load = pytest.StashKey[str]()
 _not_measured = pytest.StashKey[list[dict[str, Any]]]()
 
 
@@ -36,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "guarded: `make bench-compare` fails when ours gets slower")
     config.stash[_races], config.stash[_rates], config.stash[_not_measured] = [], {}, []
+    config.stash[_load] = f"{os.getloadavg()[0]:.1f}"  # of the machine's other work: none of this has run
     config.option.benchmark_quiet = True  # pytest-benchmark's own table has a row a test, and no competitors
 
 
@@ -117,7 +120,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["glat"] = machine_facts() | {"rates": config.stash[_rates]}
+    arguments = [x for x in config.invocation_params.args if not str(x).startswith("--benchmark-json")]
+    run = {"command": shlex.join(["pytest", *map(str, arguments)]), "load_average": config.stash[_load]}
+    machine_info["glat"] = machine_facts() | run | {"rates": config.stash[_rates]}
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
