@@ -31,7 +31,7 @@ _not_measured = pytest.StashKey[list[dict[str, Any]]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("races")
-    group.addoption("--race-seconds", type=float, default=3.0, help="time a race may take beyond its first five rounds")
+    group.addoption("--race-seconds", type=float, default=2.0, help="time a race may take beyond its first four rounds")
     group.addoption("--only-ours", action="store_true", help="time the first competitor alone")
 
 

@@ -21,17 +21,17 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- bench: written by make bench-results -->", "<!-- bench: end -->"
-ROWS = (  # subject and case, as far as this machine has measured them
-    ("kernels", "forward float32 none B=32"),
-    ("kernels", "forward float32 released B=32"),
-    ("frontend", "log-mel B=32"),
-    ("training", "step cnn10 width 0.25 B=8"),
-    ("training", "step resnet38 width 0.25 B=4"),
-    ("inference", "cnn10 width 1 B=4"),
-    ("inference", "resnet38 width 1 B=4"),
-    ("data", "HDF5 int16, a clip of 10 s"),
-    ("metrics", "10 resamples, 20371 clips, 4 classes, one thread"),
-)
+ROWS = {  # by subject and case; a case that was not measured has no row
+    ("kernels", "forward float32 none B=32"): "`select_crops`, B = 32, five crops of 3 s, float32",
+    ("kernels", "forward float32 released B=32"): "the same with the released program's suppression",
+    ("frontend", "log-mel B=32"): "log-mel, B = 32",
+    ("training", "step cnn10 width 0.25 B=8"): "training step of one CNN10, width 0.25, B = 8",
+    ("training", "step resnet38 width 0.25 B=4"): "training step of one ResNet38, width 0.25, B = 4",
+    ("inference", "cnn10 width 1 B=1"): "inference, CNN10, B = 1",
+    ("inference", "resnet38 width 1 B=1"): "inference, ResNet38, B = 1",
+    ("data", "HDF5 int16, a clip of 10 s"): "a clip read from an int16 pack",
+    ("metrics", "10 resamples, 20371 clips, 4 classes, one thread"): "bootstrap, 10 resamples, 20 371 clips, 4 classes",
+}
 
 
 def reduced(content: dict[str, Any]) -> dict[str, Any]:
@@ -60,18 +60,19 @@ def readme_table(report: Report, name: str) -> str:
         f"start, torch {facts['torch']}, every result checked first. All of it: "
         f"[bench/results/{name}.md](bench/results/{name}.md).",
         "",
-        "| | glat | of the limit | times the time of glat |",
+        "| 10 s clips at 32 kHz | glat | of the limit | the others, × the time of glat |",
         "|---|---:|---:|---|",
     ]
-    for key in ROWS:
-        lines += [_row(case) for case in report.cases if (case.subject, case.name, case.device) == (*key, "cpu")]
+    for key, title in ROWS.items():
+        same = [case for case in report.cases if (case.subject, case.name, case.device) == (*key, "cpu")]
+        lines += [_row(title, case) for case in same]
     return "\n".join(lines)
 
 
-def _row(case: Case) -> str:
+def _row(title: str, case: Case) -> str:
     others = [f"{c.name} ×{three(c.ratio[1])}" for c in case.competitors if c is not case.ours]
     share = reached(case, case.ours) if case.limit else "–"
-    return f"| {case.subject}: {case.name} | {duration(case.ours.seconds)} | {share} | {', '.join(others)} |"
+    return f"| {title} | {duration(case.ours.seconds)} | {share} | {', '.join(others)} |"
 
 
 def with_table(readme: str, table: str) -> str:

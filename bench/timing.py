@@ -124,7 +124,7 @@ def interleaved(
     outputs: Sequence[Tensor] = (),
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[list[float]]]:
-    """Time competitors in turns: at least 5 rounds, more (at most 40) while the budget lasts.
+    """Time competitors in turns: at least 4 rounds, more (at most 40) while the budget lasts.
 
     A busy machine then slows all of them alike, and round i of one can be set against round i of another. The first
     round warms up (caches, the allocator, the clock) and is dropped. Every other round goes backwards, so that nobody
@@ -139,7 +139,7 @@ def interleaved(
     rounds: dict[str, list[list[float]]] = {name: [] for name in competitors}
     began = clock()
     for i in range(40):
-        if i >= 5 and clock() - began > budget_seconds:
+        if i >= 4 and clock() - began > budget_seconds:
             break
         for name in competitors if i % 2 == 0 else reversed(competitors):
             poison(outputs)

@@ -309,7 +309,7 @@ def test_a_base_that_git_does_not_know_is_named(tmp_path):
 
 
 def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content, written, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "ROWS", (("kernels", "forward"),))
+    monkeypatch.setattr(results, "ROWS", {("kernels", "forward"): "crops"})
     readme, folder = tmp_path / "README.md", tmp_path / "results"
     readme.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n", encoding="utf-8")
     path = results.file_run(written, folder, readme)
@@ -321,7 +321,7 @@ def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| kernels: forward | 2.00 ms | 50 % | eager ×8.00 |" in text
+    assert "| crops | 2.00 ms | 50 % | eager ×8.00 |" in text
     older = tmp_path / "older.json"
     older.write_text(json.dumps(content | {"datetime": "2030-01-01T00:00:00"}), encoding="utf-8")
     results.file_run(older, folder, readme)
