@@ -25,7 +25,7 @@ from .timing import Competitors, HostTimer, interleaved, timer_for
 
 _races = pytest.StashKey[list[Race]]()
 _rates = pytest.StashKey[dict[str, dict[str, float]]]()
-_load = pytest.StashKey[str]()
+_facts = pytest.StashKey[dict[str, Any]]()
 _not_measured = pytest.StashKey[list[dict[str, Any]]]()
 
 
@@ -38,7 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "guarded: `make bench-compare` fails when ours gets slower")
     config.stash[_races], config.stash[_rates], config.stash[_not_measured] = [], {}, []
-    config.stash[_load] = f"{os.getloadavg()[0]:.1f}"  # of the machine's other work: none of this has run
+    # Before anything has run: the load is that of other work, and the commit that of the code that is about to run.
+    config.stash[_facts] = machine_facts() | {"load_average": f"{os.getloadavg()[0]:.1f}"}
     config.option.benchmark_quiet = True  # pytest-benchmark's own table has a row a test, and no competitors
 
 
@@ -121,8 +122,8 @@ def pytest_runtest_makereport(
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     arguments = [x for x in config.invocation_params.args if not str(x).startswith("--benchmark-json")]
-    run = {"command": shlex.join(["pytest", *map(str, arguments)]), "load_average": config.stash[_load]}
-    machine_info["glat"] = machine_facts() | run | {"rates": config.stash[_rates]}
+    command = shlex.join(["pytest", *map(str, arguments)])
+    machine_info["glat"] = config.stash[_facts] | {"command": command, "rates": config.stash[_rates]}
 
 
 def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
@@ -167,7 +168,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     cases = [Case.from_json(race.to_json()) for race in races]
     write = terminalreporter.write_line
     terminalreporter.write_sep("=", "medians of interleaved runs, every result checked before it was timed")
-    facts = machine_facts()
+    facts = config.stash[_facts]
     write(f"{facts['cpu']}, {facts['torch_threads']} threads, torch {facts['torch']}, commit {facts['commit']}")
     for line in tables(cases, [NotMeasured(**entry) for entry in missing], config.stash[_rates]):
         write(line)
