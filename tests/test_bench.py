@@ -15,7 +15,7 @@ from bench.race import Race
 from bench.timing import DeviceTimer, HostTimer, Rotation, interleaved, poison
 from bench.work import log_mel_work, network_work, select_crops_step_work, select_crops_work, spec_augment_work
 from glat import cli
-from glat.bench_report import Case, NotMeasured, compared, markdown, page, read_report, tables
+from glat.bench_report import Case, Competitor, NotMeasured, compared, markdown, page, read_report, tables
 from glat.bench_report.units import amount, duration, three
 from glat.errors import UserError
 
@@ -282,25 +282,31 @@ def test_the_page_on_rooflines_is_what_its_command_prints():
 A, B = ("kernels", "forward", "cpu"), ("data", "packing", "cpu")
 
 
+def took(seconds, fastest_seconds=None):
+    return Competitor("glat", seconds, fastest_seconds or seconds, (1.0, 1.0, 1.0), 5)
+
+
 def test_a_guarded_case_fails_above_ten_percent_by_the_median_of_pairs():
     def verdict(*head):
-        return compare.verdicts([{A: 1.0}, {A: 2.0}, {A: 4.0}], [{A: x} for x in head])[0]
+        return compare.verdicts([{A: took(x)} for x in (1.0, 2.0, 4.0)], [{A: took(x)} for x in head])[0]
 
     assert not verdict(1.09, 2.18, 40.0).fails  # one disturbed run decides nothing
     assert verdict(1.09, 2.18, 40.0).ratio == pytest.approx(1.09)
     assert verdict(1.11, 2.22, 4.0).fails
-    assert "FAILS" in str(verdict(1.11, 2.22, 4.0))
+    assert str(verdict(1.11, 2.22, 4.0)) == "FAILS  kernels, forward, cpu: 2.00 s -> 2.22 s, ×1.11"
+    [disturbed] = compare.verdicts([{A: took(1.0, 0.9)}], [{A: took(1.5, 0.9)}])
+    assert not disturbed.fails
 
 
 def test_a_case_without_a_number_fails_where_the_base_has_one_and_is_new_where_it_has_none():
-    lost, kept = sorted(compare.verdicts([{A: 1.0, B: 1.0}], [{A: 1.0}]), key=lambda v: v.key)
+    lost, kept = sorted(compare.verdicts([{A: took(1.0), B: took(1.0)}], [{A: took(1.0)}]), key=lambda v: v.key)
     assert lost.fails
     assert not kept.fails
-    new = compare.verdicts([{A: 1.0}], [{A: 1.0, B: 1.0}])[1]
+    new = compare.verdicts([{A: took(1.0)}], [{A: took(1.0), B: took(1.0)}])[1]
     assert not new.fails
     assert "new" in str(new)
     with pytest.raises(UserError, match="no guarded benchmark ran on both sides"):
-        compare.verdicts([{A: 1.0}], [{B: 1.0}])
+        compare.verdicts([{A: took(1.0)}], [{B: took(1.0)}])
 
 
 def test_a_base_that_git_does_not_know_is_named(tmp_path):
