@@ -27,8 +27,8 @@ ROWS = {  # by subject and case; a case that was not measured has no row
     ("frontend", "log-mel B=32"): "log-mel, B = 32",
     ("training", "step cnn10 width 0.25 B=8"): "training step of one CNN10, width 0.25, B = 8",
     ("training", "step resnet38 width 0.25 B=4"): "training step of one ResNet38, width 0.25, B = 4",
-    ("inference", "cnn10 width 1 B=1"): "inference, CNN10, B = 1",
-    ("inference", "resnet38 width 1 B=1"): "inference, ResNet38, B = 1",
+    ("inference", "cnn10 width 1 B=4"): "inference, CNN10, B = 4",
+    ("inference", "resnet38 width 1 B=4"): "inference, ResNet38, B = 4",
     ("data", "HDF5 int16, a clip of 10 s"): "a clip read from an int16 pack",
     ("metrics", "10 resamples, 20371 clips, 4 classes, one thread"): "bootstrap, 10 resamples, 20 371 clips, 4 classes",
 }

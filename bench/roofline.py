@@ -38,9 +38,10 @@ there is to gain.
 * Bytes are those that the task needs: each input read once, each output written once. What a program writes in between
   and reads again is no part of the task. `bench/work.py` holds the formulas; they are printed below each table.
 * A multiplication and an addition are two FLOP.
-* The rates are measured in the same run, on the same threads: a copy beyond all caches, its bytes read and written both
-  counted, and a square GEMM of the task's dtype. Where a copy of the task's own size races beside it (`copy_`), that
-  one sets the bandwidth: a small task may work within a cache.
+* The rates are measured in the same run, on the same threads, beside every race, and the best of the run counts: a copy
+  beyond all caches, its bytes read and written both counted, and a square GEMM or a convolution of the task's dtype,
+  whichever is faster. Where a copy of the task's own size races beside it (`copy_`), its fastest call sets the
+  bandwidth: a small task may work within a cache.
 * The training step's float32 limit holds for exact products; convolutions in TF32 on NVIDIA can pass it.
 * The limit leaves out what it takes to start a kernel, a few microseconds each, and that a copy reaches less than the
   published peak. It can be beaten only where the inputs lie in a cache already; on a GPU the benchmarks empty the

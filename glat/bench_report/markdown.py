@@ -34,7 +34,9 @@ def tables(
     """The rates of the devices, a table for each subject, and what has no number, as lines."""
     lines = [""]
     for device, found in rates.items():
-        gemm = ", ".join(f"GEMM {amount(x, 'FLOP/s')} {name}" for name, x in found.items() if name != "copy")
+        gemm = ", ".join(
+            f"GEMM or convolution {amount(x, 'FLOP/s')} {name}" for name, x in found.items() if name != "copy"
+        )
         lines.append(f"{device}: copy {amount(found['copy'], 'B/s')} (read and written), {gemm}")
     subjects = by_subject(cases)
     for subject in dict.fromkeys([*subjects, *(item.subject for item in not_measured)]):
