@@ -84,7 +84,7 @@ def with_table(readme: str, table: str) -> str:
     before, begin, rest = readme.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"README.md lacks {BEGIN!r} or {END!r}; put both back where the table belongs")
+        raise UserError(f"README.md lacks {BEGIN!r} or {END!r}; put both where the table belongs")
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
