@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test stress bench lint clean
+.PHONY: train test stress bench bench-json bench-results bench-compare lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -31,6 +31,19 @@ stress: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench --benchmark-only
+
+JSON ?= bench.json
+bench-json: $(STAMP)
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json=$(JSON)
+
+# Files a run under bench/results/ and writes the README's table from it.
+bench-results: bench-json
+	$(BIN)/python -m bench.results $(JSON)
+
+# Fails where a guarded benchmark of this tree takes more than 1.10 times as long as at the commit BASE.
+BASE ?= main
+bench-compare: $(STAMP)
+	$(BIN)/python -m bench.compare $(BASE) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,106 +1,149 @@
-"""What the benchmarks share: competitors timed in turns, the table at the end, the facts of the machine."""
+"""What the benchmarks share: devices, competitors timed in turns, the tables at the end, the facts of the machine.
+
+A benchmark first checks what every competitor returns against the reference, then calls `race`; one that skips or
+fails is named below the tables. A module's subject is its folder, or its ``SUBJECT``. The marker ``guarded`` makes the
+first competitor, which is ours, subject to ``make bench-compare``.
+"""
 
 import os
 import platform
-import statistics
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import shlex
+import subprocess
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from glat.machine import versions
 
-Competitors = dict[str, Callable[[], Any]]
-
-
-@dataclass
-class Race:
-    """Seconds of competitors that took turns in one process, so that a busy machine slows all of them alike.
-
-    `seconds` are medians, `fastest` the best of all rounds. A promise holds if it holds by one of the two: other work
-    shifts the medians of short calls, and leaves few undisturbed rounds to a parallel one.
-    `moved` counts the bytes that the task has to move, and `copied` those that the competitor ``copy_`` moves: their
-    speeds, side by side, say how far a competitor is from the copy limit. 0 where time is all that is compared.
-    """
-
-    case: str
-    moved: int = 0
-    copied: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    fastest: dict[str, float] = field(default_factory=dict)
-
-    def promise(self, name: str, factor: float, other: str) -> None:
-        """Raise unless `name` is at least `factor` times as fast as `other`."""
-        found = max(times[other] / times[name] for times in (self.seconds, self.fastest))
-        assert found >= factor, f"{name} is {found:.2f} times as fast as {other}, promised: {factor}; {self}"
-
-    def gb_per_s(self, name: str) -> float:
-        return (self.copied if name == "copy_" else self.moved) / self.seconds[name] / 1e9
-
-    def of_copy_limit(self, name: str) -> float:
-        return self.gb_per_s(name) / self.gb_per_s("copy_")
-
-    def run(self, competitors: Competitors, device: str, budget_seconds: float = 6.0) -> None:
-        """Time the competitors in turns: at least 5 rounds, more (at most 40) while the budget lasts.
-
-        What a call returns is dropped inside the timed span: giving memory back is part of asking for fresh memory.
-        """
-        synchronize = torch.cuda.synchronize if device == "cuda" else lambda: None
-        rounds: dict[str, list[float]] = {name: [] for name in competitors}
-        began = time.perf_counter()
-        for i in range(40):
-            if i >= 5 and time.perf_counter() - began > budget_seconds:
-                break
-            for name, call in competitors.items():
-                turn: list[float] = []
-                while len(turn) < 5 and sum(turn) < 0.03:  # a slow competitor once, a fast one up to five times
-                    synchronize()
-                    start = time.perf_counter()
-                    call()
-                    synchronize()
-                    turn.append(time.perf_counter() - start)
-                if i > 0:  # the first round warms up: caches, the allocator, the clock
-                    rounds[name] += turn
-        self.seconds = {name: statistics.median(times) for name, times in rounds.items()}
-        self.fastest = {name: min(times) for name, times in rounds.items()}
-
-    def record(self, extra_info: dict[str, Any]) -> None:
-        for name, seconds in self.seconds.items():
-            extra_info[name] = {"ms": round(seconds * 1e3, 4), "ms_fastest": round(self.fastest[name] * 1e3, 4)}
-        if self.moved:
-            extra_info["bytes_moved"] = self.moved
-            for name in self.seconds:
-                extra_info[name]["gb_per_s"] = round(self.gb_per_s(name), 2)
-                extra_info[name]["of_copy_limit"] = round(self.of_copy_limit(name), 3)
-
+from .limits import Work, measured_rates
+from .race import Race
+from .timing import Competitors, HostTimer, interleaved, timer_for
 
 _races = pytest.StashKey[list[Race]]()
+_rates = pytest.StashKey[dict[str, dict[str, float]]]()
+_facts = pytest.StashKey[dict[str, Any]]()
+_not_measured = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("races")
+    group.addoption("--race-seconds", type=float, default=2.0, help="time a race may take beyond its first four rounds")
+    group.addoption("--only-ours", action="store_true", help="time the first competitor alone")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "guarded: `make bench-compare` fails when ours gets slower")
+    config.stash[_races], config.stash[_rates], config.stash[_not_measured] = [], {}, []
+    # Before anything has run: the load is that of other work, and the commit that of the code that is about to run.
+    config.stash[_facts] = machine_facts() | {"load_average": f"{os.getloadavg()[0]:.1f}"}
+    config.option.benchmark_quiet = True  # pytest-benchmark's own table has a row a test, and no competitors
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device type; where it is missing, the benchmark is named as not measured."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    return str(request.param)
 
 
 @pytest.fixture
-def race(request: pytest.FixtureRequest) -> Callable[..., Race]:
-    """Run a `Race` and enter it in the table of this session."""
+def enter(request: pytest.FixtureRequest) -> Callable[..., Race]:
+    """Enter seconds, by competitor and round, into the tables of this session."""
+    config = request.config
 
-    def start(case: str, competitors: Competitors, *, moved: int = 0, copied: int = 0, device: str = "cpu") -> Race:
-        finished = Race(case, moved, copied)
-        finished.run(competitors, device)
-        request.config.stash.setdefault(_races, []).append(finished)
-        return finished
+    def enter(
+        case: str,
+        turns: dict[str, list[list[float]]],
+        *,
+        device: str = "cpu",
+        work: Work | None = None,
+        copied: float | None = None,
+    ) -> Race:
+        rates = config.stash[_rates].setdefault(device, {})
+        if work is not None or not rates:  # beside every race: the best of a session is the roof of all of it
+            for name, rate in measured_rates(device, budget_seconds=0.3).items():
+                rates[name] = max(rate, rates.get(name, 0.0))
+        guarded = request.node.get_closest_marker("guarded") is not None
+        found = Race(subject(request.node), case, device, turns, work, rates, copied, guarded)
+        config.stash[_races].append(found)
+        return found
+
+    return enter
+
+
+@pytest.fixture
+def race(request: pytest.FixtureRequest, enter: Callable[..., Race]) -> Callable[..., Race]:
+    """Let competitors race, and enter the result into the tables of this session.
+
+    `clock` times by another clock than the device's; the rest as in `interleaved` and `Race`.
+    """
+
+    def start(
+        case: str,
+        competitors: Competitors,
+        *,
+        device: str = "cpu",
+        work: Work | None = None,
+        copied: float | None = None,
+        outputs: Sequence[Tensor] = (),
+        clock: Callable[[], float] | None = None,
+    ) -> Race:
+        if request.config.getoption("--only-ours"):
+            competitors = dict(list(competitors.items())[:1])
+        timer = HostTimer(clock) if clock is not None else timer_for(device)
+        budget = request.config.getoption("--race-seconds")
+        turns = interleaved(competitors, timer, budget_seconds=budget, outputs=outputs)
+        return enter(case, turns, device=device, work=work, copied=copied if "copy_" in competitors else None)
 
     return start
 
 
+def subject(item: pytest.Item) -> str:
+    """The subject of a benchmark: its module's SUBJECT, else the folder that it lies in."""
+    return str(getattr(getattr(item, "module", None), "SUBJECT", item.path.parent.name))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if not report.passed:
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else call.excinfo.exconly()
+        reason = text.removeprefix("Skipped: ").splitlines()[0][:160]
+        entry = {"subject": subject(item), "name": item.name, "reason": reason, "failed": report.failed}
+        item.config.stash[_not_measured].append(entry)
+    return report
+
+
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["glat"] = {
+    arguments = [x for x in config.invocation_params.args if not str(x).startswith("--benchmark-json")]
+    command = shlex.join(["pytest", *map(str, arguments)])
+    machine_info["glat"] = config.stash[_facts] | {"command": command, "rates": config.stash[_rates]}
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    for race in config.stash[_races]:
+        race.update_limit()
+    output_json["not_measured"] = config.stash[_not_measured]
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the times depend on: CPU, threads, GPU, driver, versions, commit."""
+    on_gpu = torch.cuda.is_available()
+    return {
         **versions(),
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": torch.cuda.get_device_name() if on_gpu else "none",
+        "driver": _driver() if on_gpu else "none",
+        "cuda": torch.version.cuda or torch.version.hip or "none",
     }
 
 
@@ -111,25 +154,24 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor()
 
 
+def _driver() -> str:
+    ask = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(ask, capture_output=True, check=True, text=True, timeout=10).stdout.split("\n")[0]
+    except (OSError, subprocess.SubprocessError):  # ROCm's driver is the kernel's
+        return "unknown"
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    races = config.stash.get(_races, [])
-    if not races:
+    races, missing = config.stash[_races], config.stash[_not_measured]
+    if (not races and not missing) or config.getoption("--only-ours"):
         return
-    names = list(dict.fromkeys(name for race in races for name in race.seconds))
-    width = max(len(race.case) for race in races)
+    from glat.bench_report import Case, NotMeasured, tables  # an older glat, which is timed alone, may be without it
+
+    cases = [Case.from_json(race.to_json()) for race in races]
     write = terminalreporter.write_line
     terminalreporter.write_sep("=", "medians of interleaved runs, every result checked before it was timed")
-    facts = versions()
-    write(f"{_cpu_name()}, {torch.get_num_threads()} threads, torch {facts['torch']}, commit {facts['commit']}")
-    write("ms: time; x: times the time of the first; %: of the speed of copy_ of the output's size, in bytes/s")
-    write(" " * width + "".join(f"{name:>24}" for name in names))
-    for race in races:
-        base = next(iter(race.seconds.values()))
-        cells = []
-        for name in names:
-            if name not in race.seconds:
-                cells.append(f"{'':>24}")
-                continue
-            speed = f"{race.of_copy_limit(name):>5.0%}" if race.moved else " " * 5
-            cells.append(f"{race.seconds[name] * 1e3:>10.3f}ms {race.seconds[name] / base:6.2f}x{speed}")
-        write(f"{race.case:<{width}}" + "".join(cells))
+    facts = config.stash[_facts]
+    write(f"{facts['cpu']}, {facts['torch_threads']} threads, torch {facts['torch']}, commit {facts['commit']}")
+    for line in tables(cases, [NotMeasured(**entry) for entry in missing], config.stash[_rates]):
+        write(line)

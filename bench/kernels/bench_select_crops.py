@@ -1,8 +1,6 @@
 """select_crops against the released program's loop, eager PyTorch and torch.compile of the reference.
 
-Bytes that the task moves: ``B * N * W * (bytes of a wave sample + bytes of an audio sample)`` for the copy and
-``B * (L + N * T) * bytes of a score`` for the selection; backward ``B * N * W + B * S`` audio samples. ``copy_`` copies
-a tensor of the output's size into memory in use, and moves each of its bytes twice.
+``copy_`` copies a tensor of the output's size into memory in use, and moves each of its bytes twice.
 """
 
 from collections.abc import Callable
@@ -17,23 +15,24 @@ from glat.kernels.crops import reference
 from glat.kernels.testing import assert_same_crops, crop_inputs
 
 from ..released import released_selection
+from ..timing import Rotation, cache_bytes, captured, poison
+from ..work import select_crops_step_work, select_crops_work
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 FUSED = {"cpu": "C++", "cuda": "Triton"}
 T, L, S, N, W = 62, 527, 320_000, 5, 96_000  # the paper's CNN10: 10 s at 32 kHz, five crops of 3 s
 
 
-@pytest.fixture(params=DEVICES)
-def device(request: pytest.FixtureRequest) -> str:
-    found = implementations(request.param)["select_crops"]
-    if found != FUSED[request.param]:
-        pytest.skip(f"nothing to time on {request.param}: {found}")
-    return request.param
+@pytest.fixture(autouse=True)
+def fused_is_there(device: str) -> None:
+    found = implementations(device)["select_crops"]
+    if found != FUSED[device]:
+        pytest.skip(f"nothing to time on {device}: {found}")
 
 
-def checked(expected: Any, candidates: dict[str, Callable[[], Any]]) -> None:
-    """Run every competitor once and compare; what is wrong is not timed."""
+def checked(expected: Any, candidates: dict[str, Callable[[], Any]], *outputs: Tensor) -> None:
+    """Run every competitor once, with poisoned outputs, and compare; what is wrong is not timed."""
     for name, call in candidates.items():
+        poison(outputs)
         got = call()
         if isinstance(got, Tensor):
             assert torch.equal(got, expected), name
@@ -43,6 +42,7 @@ def checked(expected: Any, candidates: dict[str, Callable[[], Any]]) -> None:
             assert_same_crops(got, expected)
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize(
     ("dtype", "suppress"),
     [
@@ -60,6 +60,7 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
     if suppress == "released":  # that program ranks probabilities, and saturated ones would tie where logits do not
         rank, logits = (0.2 * rank).sigmoid(), (0.2 * logits).sigmoid()
     arguments = (rank, logits, wave, None, N, W, suppress)
+    inputs = Rotation((rank, logits, wave), cache_bytes(device))
     options: dict[str, Any] = {"num_crops": N, "crop_samples": W, "suppress": suppress}
     expected = Crops(*reference.select_crops(*arguments))
     compiled = torch.compile(reference.select_crops, fullgraph=True, dynamic=False)
@@ -68,30 +69,33 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
     fused = FUSED[device]
 
     competitors: dict[str, Callable[[], Any]] = {
-        fused: lambda: select_crops(rank, logits, wave, impl="fused", **options),
-        f"{fused} out=": lambda: select_crops(rank, logits, wave, impl="fused", out=out, **options),
-        "eager": lambda: reference.select_crops(*arguments),
-        "compiled": lambda: compiled(*arguments),
+        fused: lambda: select_crops(*inputs(), impl="fused", **options),
+        f"{fused} out=": lambda: select_crops(*inputs(), impl="fused", out=out, **options),
+        "eager": lambda: reference.select_crops(*inputs(), *arguments[3:]),
+        "compiled": lambda: compiled(*inputs(), *arguments[3:]),
     }
+    if device == "cuda":
+        competitors[f"{fused} out=, graph"] = captured(competitors[f"{fused} out="])
     if suppress == "released":
-        competitors["released loop"] = lambda: released_selection(rank, logits, wave, N, W)
+        competitors["released loop"] = lambda: released_selection(*inputs(), N, W)
     if dtype == torch.int16:
         converted = torch.empty_like(wave, dtype=torch.float32)
 
         def convert_first() -> Crops:
+            rank, logits, wave = inputs()
             torch.mul(wave, reference.INT16_SCALE, out=converted)
             return select_crops(rank, logits, converted, impl="fused", out=out, **options)
 
         competitors[f"convert, {fused} out="] = convert_first
-    checked(expected, competitors)
+    checked(expected, competitors, out)
 
-    moved = expected.audio.numel() * (wave.element_size() + 4) + B * (L + N * T) * 4
     competitors["copy_"] = lambda: target.copy_(source)
     finished = race(
         f"forward {str(dtype).removeprefix('torch.')} {suppress} B={B}",
         competitors,
-        moved=moved,
+        work=select_crops_work(B, T, L, N, W, wave_bytes=wave.element_size()),
         copied=2 * out.numel() * 4,
+        outputs=[out],
         device=device,
     )
     finished.record(benchmark.extra_info)
@@ -113,14 +117,16 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
 def test_sizes(B: int, dtype: torch.dtype, device: str, benchmark: Any, race: Any) -> None:
     """From what fits into the caches to 0.5 GB; the reference is only the check, a few clips at a time."""
     rank, logits, wave = crop_inputs(B, T, L, S, wave_dtype=dtype, device=device)
+    inputs = Rotation((rank, logits, wave), cache_bytes(device))
     options: dict[str, Any] = {"num_crops": N, "crop_samples": W, "impl": "fused"}
     out = torch.empty(B, N, W, dtype=dtype, device=device)
     fused = FUSED[device]
     competitors: dict[str, Callable[[], Any]] = {
-        fused: lambda: select_crops(rank, logits, wave, **options),
-        f"{fused} out=": lambda: select_crops(rank, logits, wave, out=out, **options),
+        fused: lambda: select_crops(*inputs(), **options),
+        f"{fused} out=": lambda: select_crops(*inputs(), out=out, **options),
     }
     for call in competitors.values():
+        poison([out])
         crops = call()
         for b in range(0, B, 16):
             part = slice(b, b + 16)
@@ -132,14 +138,16 @@ def test_sizes(B: int, dtype: torch.dtype, device: str, benchmark: Any, race: An
     finished = race(
         f"forward {str(dtype).removeprefix('torch.')} none B={B}",
         competitors,
-        moved=2 * out.numel() * out.element_size() + B * (L + N * T) * 4,
+        work=select_crops_work(B, T, L, N, W, out.element_size(), out.element_size()),
         copied=2 * out.numel() * out.element_size(),
+        outputs=[out],
         device=device,
     )
     finished.record(benchmark.extra_info)
     benchmark.pedantic(competitors[fused], rounds=3, warmup_rounds=1)
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize("B", [4, 32])
 def test_forward_and_backward(B: int, device: str, benchmark: Any, race: Any) -> None:
     torch._dynamo.reset()
@@ -163,7 +171,7 @@ def test_forward_and_backward(B: int, device: str, benchmark: Any, race: Any) ->
     finished = race(
         f"forward+backward float32 none B={B}",
         competitors,
-        moved=4 * (3 * grad.numel() + wave.numel()) + B * (L + N * T) * 4,
+        work=select_crops_step_work(B, S, T, L, N, W),
         copied=2 * grad.numel() * 4,
         device=device,
     )

@@ -13,15 +13,20 @@ from glat.backbones import build
 from glat.inference import for_inference
 
 from ..panns import PannsWay
+from ..work import network_work
+
+SUBJECT = "inference"
 
 
+@pytest.mark.guarded
 @pytest.mark.parametrize("width", [0.25, 1.0])
 @pytest.mark.parametrize("name", ["cnn10", "resnet38", "talnet"])
 @torch.no_grad()
 def test_inference(name: str, width: float, benchmark: Any, race: Any) -> None:
     torch.manual_seed(0)
+    B = 4
     plain = build(name, 527, width)
-    wave = 0.1 * torch.randn(4, 10 * plain.sample_rate_hz)
+    wave = 0.1 * torch.randn(B, 10 * plain.sample_rate_hz)
     plain.train()(wave)  # batch norm takes its statistics
     plain.eval()
     networks = {
@@ -35,7 +40,8 @@ def test_inference(name: str, width: float, benchmark: Any, race: Any) -> None:
     for network in networks.values():
         torch.testing.assert_close(network(wave), wanted, rtol=1e-5, atol=1e-5)
     competitors = {key: lambda network=network: network(wave) for key, network in networks.items()}
-    finished = race(f"inference {name} width {width:g} B=4", competitors)
+    work = network_work(plain, wave, lambda: plain(wave), gradients=False)
+    finished = race(f"{name} width {width:g} B={B}", competitors, work=work)
     finished.record(benchmark.extra_info)
     benchmark.pedantic(competitors["folded"], rounds=1)
     if name != "talnet":

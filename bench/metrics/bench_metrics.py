@@ -1,0 +1,42 @@
+"""The bootstrap over clips, its clips ranked once a class, against scikit-learn with every resample as its weights."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from glat.bootstrap import Resampled, draw, resample
+
+M, L = 20_371, 4  # AudioSet's evaluation clips, of its 527 classes
+LABELS_A_CLIP, CLASSES = 2.7, 527
+FEW, MANY = 10, 1000  # resamples
+
+
+def by_scikit_learn(targets: NDArray[np.bool_], probs: NDArray[np.float32], counts: NDArray[np.float32]) -> Resampled:
+    """AP and AUC of each class in each resample, ranked again for each."""
+    tables = [
+        np.array([[score(targets[:, k], probs[:, k], sample_weight=w) for w in counts.T] for k in range(L)])
+        for score in (average_precision_score, roc_auc_score)
+    ]
+    return Resampled(*tables)
+
+
+def test_bootstrap(benchmark: Any, race: Any) -> None:
+    generator = np.random.default_rng(0)
+    targets = generator.random((M, L)) < LABELS_A_CLIP / CLASSES
+    probs = (generator.random((M, L), dtype=np.float32) + targets).astype(np.float32) / 2
+    few, many = draw(M, FEW, seed=0), draw(M, MANY, seed=0)
+    wanted, found = by_scikit_learn(targets, probs, few), resample(targets, {"": probs}, few)[""]
+    np.testing.assert_allclose(found.ap, wanted.ap, rtol=1e-9)
+    np.testing.assert_allclose(found.auc, wanted.auc, rtol=1e-9)
+    competitors = {
+        "glat": lambda: resample(targets, {"": probs}, few, workers=1),
+        "scikit-learn": lambda: by_scikit_learn(targets, probs, few),
+    }
+    finished = race(f"{FEW} resamples, {M} clips, {L} classes, one thread", competitors)
+    finished.record(benchmark.extra_info)
+    larger = race(f"{MANY} resamples, {M} clips, {L} classes", {"glat": lambda: resample(targets, {"": probs}, many)})
+    larger.record(benchmark.extra_info)
+    benchmark.pedantic(competitors["glat"], rounds=1)
+    finished.promise("glat", 2, "scikit-learn")

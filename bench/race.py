@@ -1,0 +1,99 @@
+"""The result of competitors that took turns, what it promises, and how it enters the JSON."""
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+from .limits import Work
+
+
+@dataclass
+class Race:
+    """Seconds of competitors that took turns in one process; the first is ours, the others are set against it.
+
+    A promise holds if it holds by one of the medians and the fastest calls: other work shifts the medians of short
+    calls, and leaves few undisturbed rounds to a parallel one.
+
+    Args:
+        turns: of each competitor, by round, the seconds of its calls.
+        work: what the task asks for at least; None where no limit can be stated.
+        rates: of the device, as `measured_rates` has them.
+        copied: bytes that the competitor ``copy_`` moves, if there is one: a copy of the task's own size beside it
+            sets the bandwidth in place of `rates`.
+    """
+
+    subject: str
+    case: str
+    device: str
+    turns: dict[str, list[list[float]]]
+    work: Work | None
+    rates: Mapping[str, float]
+    copied: float | None = None
+    guarded: bool = False
+    recorded: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Medians over all calls."""
+        return {name: statistics.median(chain.from_iterable(turns)) for name, turns in self.turns.items()}
+
+    @property
+    def fastest(self) -> dict[str, float]:
+        return {name: min(map(min, turns)) for name, turns in self.turns.items()}
+
+    def ratio(self, name: str) -> list[float]:
+        """Quartiles over the rounds of the time of `name` by the time of ours in the same round."""
+        ours = next(iter(self.turns))
+        pairs = zip(self.turns[name], self.turns[ours], strict=True)
+        return statistics.quantiles((statistics.median(a) / statistics.median(b) for a, b in pairs), n=4)
+
+    def promise(self, name: str, factor: float, other: str) -> None:
+        """Raise unless `name` is at least `factor` times as fast as `other`; ``--only-ours`` leaves nothing to hold."""
+        if len(self.turns) == 1:
+            return
+        found = max(times[other] / times[name] for times in (self.seconds, self.fastest))
+        assert found >= factor, f"{name} is {found:.2f} times as fast as {other}, promised: {factor}; {self.case}"
+
+    def record(self, extra_info: dict[str, Any]) -> None:
+        """Write what `glat bench-report` reads."""
+        self.recorded = self.to_json()
+        extra_info.setdefault("races", []).append(self.recorded)
+
+    def update_limit(self) -> None:
+        """Write the limit anew where the race was recorded: a later race may have found the machine less busy."""
+        self.recorded["limit"] = self.limit()
+
+    def to_json(self) -> dict[str, Any]:
+        """What the JSON carries of it."""
+        seconds, fastest = self.seconds, self.fastest
+        return {
+            "subject": self.subject,
+            "case": self.case,
+            "device": self.device,
+            "guarded": self.guarded,
+            "limit": self.limit(),
+            "competitors": {
+                name: {
+                    "seconds": _rounded(seconds[name]),
+                    "fastest_seconds": _rounded(fastest[name]),
+                    "ratio": [_rounded(x) for x in self.ratio(name)],
+                    "rounds": len(turns),
+                }
+                for name, turns in self.turns.items()
+            },
+        }
+
+    def limit(self) -> dict[str, Any] | None:
+        """What the JSON says of the limit, by the rates as they are known at the call."""
+        if self.work is None:
+            return None
+        beside = {"copy": self.copied / self.fastest["copy_"]} if self.copied is not None else {}
+        least, set_by = self.work.limit({**self.rates, **beside})
+        work = {name: getattr(self.work, name) for name in ("formula", "bytes", "flop", "dtype")}
+        return {**work, "seconds": _rounded(least), "set_by": set_by}
+
+
+def _rounded(x: float) -> float:
+    return float(f"{x:.4g}")

@@ -1,0 +1,121 @@
+"""``python -m bench.roofline`` prints docs/roofline.md: the model of the limits, and what it predicts for four GPUs."""
+
+from collections.abc import Sequence
+
+from glat.bench_report.units import amount, duration
+
+from .limits import Work
+from .work import log_mel_work, select_crops_work, step_work
+
+# Published peaks of the SXM and OAM modules: copy in bytes/s, FLOP/s without sparsity.
+PEAKS = {
+    "A100 80 GB": {"copy": 2.039e12, "float32": 19.5e12, "bfloat16": 312e12},
+    "H100": {"copy": 3.35e12, "float32": 67e12, "bfloat16": 989.4e12},
+    "H200": {"copy": 4.8e12, "float32": 67e12, "bfloat16": 989.4e12},
+    "MI300X": {"copy": 5.3e12, "float32": 163.4e12, "bfloat16": 1307.4e12},
+}
+SOURCES = {
+    "A100 80 GB": "NVIDIA, A100 Tensor Core GPU data sheet, SXM4",
+    "H100": "NVIDIA, H100 Tensor Core GPU data sheet, SXM5",
+    "H200": "NVIDIA, H200 Tensor Core GPU data sheet, SXM",
+    "MI300X": "AMD, Instinct MI300X accelerator data sheet, OAM",
+}
+PAPER = {"T": 62, "L": 527, "N": 5, "W": 96_000}
+
+TEXT = """\
+<!-- Printed by: python -m bench.roofline > docs/roofline.md -->
+# The limit beside every figure
+
+A task has to move some bytes and compute some FLOP, whoever computes it and however. A machine moves bytes at the rate
+of a large copy, and computes at the rate of a large matrix product. So the task takes at least
+
+    limit = max(bytes / copy bandwidth, FLOP / GEMM rate)
+
+which is the roofline model (Williams, Waterman and Patterson, 2009). Every table of `bench/` has this limit beside its
+times, with the share of it that was reached: 100 % cannot be beaten in memory, and a figure far below it says how much
+there is to gain.
+
+* Bytes are those that the task needs: each input read once, each output written once. What a program writes in between
+  and reads again is no part of the task. `bench/work.py` holds the formulas; they are printed below each table.
+* A multiplication and an addition are two FLOP.
+* The rates are measured in the same run, on the same threads, beside every race, and the best of the run counts: a copy
+  beyond all caches, its bytes read and written both counted, and a square GEMM or a convolution of the task's dtype,
+  whichever is faster. Where a copy of the task's own size races beside it (`copy_`), its fastest call sets the
+  bandwidth: a small task may work within a cache.
+* The training step's float32 limit holds for exact products; convolutions in TF32 on NVIDIA can pass it.
+* The limit leaves out what it takes to start a kernel, a few microseconds each, and that a copy reaches less than the
+  published peak. It can be beaten only where the inputs lie in a cache already; on a GPU the benchmarks empty the
+  caches between calls.
+
+## Predictions
+
+**These are predictions, not measurements**: the model above at the published peaks, so the least time that is possible,
+not the time to expect. No GPU has been measured yet.
+
+{predictions}
+
+What the tasks ask for:
+
+{tasks}
+
+The peaks, without sparsity:
+
+{peaks}
+
+## From a prediction to a measurement
+
+On a machine with one of these GPUs,
+
+    make bench-json JSON=gpu.json
+    glat bench-report gpu.json -o gpu.html
+
+measures the copy bandwidth, the GEMM rates and every task above by the device's own events, with the competitors in
+turns, outputs filled with NaN beforehand and inputs that no cache holds, and writes the times in place of the predicted
+ones. One row alone:
+
+{commands}
+"""
+
+
+def tasks() -> list[tuple[str, Work, str]]:
+    """Name, work and the benchmark that measures it, at the paper's sizes."""
+    crops = "bench/kernels/bench_select_crops.py"
+    step = "bench/training/bench_step.py"
+    return [
+        ("`select_crops`, float32, B = 32", select_crops_work(32, **PAPER), crops),
+        ("`select_crops`, int16 waves, B = 32", select_crops_work(32, **PAPER, wave_bytes=2), crops),
+        ("`select_crops`, float32, B = 256", select_crops_work(256, **PAPER), crops),
+        ("log-mel, B = 32", log_mel_work(32, 320_000), "bench/frontend/bench_logmel.py"),
+        ("training step, CNN10, bfloat16, B = 32", step_work("cnn10", 32, dtype="bfloat16"), step),
+        ("training step, ResNet38, bfloat16, B = 32", step_work("resnet38", 32, dtype="bfloat16"), step),
+    ]
+
+
+def page() -> str:
+    """docs/roofline.md."""
+    found = tasks()
+    predictions = [["least time, predicted", *PEAKS]]
+    for name, work, _ in found:
+        limits = [work.limit(peak) for peak in PEAKS.values()]
+        predictions.append([name, *(f"{duration(seconds)} ({set_by})" for seconds, set_by in limits)])
+    asked = [["task", "bytes", "FLOP", "formula"]]
+    asked += [
+        [name, amount(w.bytes, "B"), amount(w.flop, "FLOP") if w.flop else "–", w.formula] for name, w, _ in found
+    ]
+    peaks = [["GPU", "memory", "float32", "bfloat16", "source"]]
+    for name, peak in PEAKS.items():
+        rates = (amount(peak[dtype], "FLOP/s") for dtype in ("float32", "bfloat16"))
+        peaks.append([name, amount(peak["copy"], "B/s"), *rates, SOURCES[name]])
+    commands = dict.fromkeys(f"    pytest {path} --benchmark-only" for _, _, path in found)
+    return TEXT.format(
+        predictions=_table(predictions), tasks=_table(asked), peaks=_table(peaks), commands="\n".join(commands)
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+if __name__ == "__main__":
+    print(page(), end="")

@@ -1,0 +1,151 @@
+"""Seconds of a call by a CPU's clock or by a GPU's events, of competitors that take turns, with nothing left in caches.
+
+A GPU's last cache would otherwise hold inputs of the call before: each call is preceded by a write that is larger than
+it, and inputs come in turn from copies (`Rotation`). Outputs are filled with NaN before they are written (`poison`).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Competitors = dict[str, Callable[[], Any]]
+CACHES_WRITTEN = 4  # times the size of the last cache that is written between two calls on a GPU
+MIN_WRITTEN_BYTES = 512 * 2**20  # more than any cache behind L2, and longer to write than a launch takes on the host
+
+
+class Timer(Protocol):
+    """Seconds of one call; what it returns is dropped within them: giving memory back is part of asking for it."""
+
+    def __call__(self, call: Callable[[], Any]) -> float: ...
+
+
+class HostTimer:
+    """By a clock of the host, for calls that are done when they return."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+
+    def __call__(self, call: Callable[[], Any]) -> float:
+        start = self.clock()
+        call()
+        return self.clock() - start
+
+
+class DeviceTimer:
+    """By two events in the stream of a CUDA or ROCm device.
+
+    The write before the first event empties the caches, and keeps the device busy until the host has sent the call, so
+    that a short kernel is not charged with its launch. A call that waits for the device is charged for the wait.
+
+    Args:
+        spill: a tensor on the device, larger than its caches.
+        cuda: `torch.cuda`, or what stands for it in a test.
+    """
+
+    def __init__(self, spill: Tensor, cuda: ModuleType | Any = torch.cuda) -> None:
+        self.spill, self.cuda = spill, cuda
+
+    def __call__(self, call: Callable[[], Any]) -> float:
+        start, end = (self.cuda.Event(enable_timing=True) for _ in range(2))
+        self.spill.zero_()
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1e3
+
+
+def cache_bytes(device: str) -> int:
+    """The last cache that calls must not find their inputs in; 0 on a CPU, whose sizes are those of real batches."""
+    return torch.cuda.get_device_properties(device).L2_cache_size if device == "cuda" else 0
+
+
+def timer_for(device: str) -> Timer:
+    """The timer of a device type."""
+    if device != "cuda":
+        return HostTimer()
+    size = max(CACHES_WRITTEN * cache_bytes(device), MIN_WRITTEN_BYTES)
+    return DeviceTimer(torch.empty(size, dtype=torch.uint8, device=device))
+
+
+class Rotation:
+    """Copies of input tensors, handed out in turn, which together do not fit into a cache.
+
+    Args:
+        inputs: the tensors of one call.
+        cache_bytes: 0 hands out the tensors themselves.
+        most: copies at most.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor], cache_bytes: int, most: int = 16) -> None:
+        size = sum(x.numel() * x.element_size() for x in inputs)
+        copies = min(most, 1 + 2 * cache_bytes // size)
+        self.sets = [tuple(inputs), *(tuple(x.detach().clone() for x in inputs) for _ in range(copies - 1))]
+        self.calls = 0
+
+    def __call__(self) -> tuple[Tensor, ...]:
+        self.calls += 1
+        return self.sets[self.calls % len(self.sets)]
+
+
+def poison(outputs: Sequence[Tensor]) -> None:
+    """Fill outputs with NaN, or with the largest integer, so that what is not written shows."""
+    for out in outputs:
+        out.fill_(torch.nan if out.is_floating_point() else torch.iinfo(out.dtype).max)
+
+
+def captured(call: Callable[[], Any]) -> Callable[[], Any]:
+    """The launches of `call` as a CUDA graph: its replay, which returns the same tensors each time."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call()  # compiles and warms up: neither may happen while a graph is recorded
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = call()
+
+    def replay() -> Any:
+        graph.replay()
+        return result
+
+    return replay
+
+
+def interleaved(
+    competitors: Competitors,
+    timer: Timer,
+    *,
+    budget_seconds: float,
+    outputs: Sequence[Tensor] = (),
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[list[float]]]:
+    """Time competitors in turns: at least 4 rounds, more (at most 40) while the budget lasts.
+
+    A busy machine then slows all of them alike, and round i of one can be set against round i of another. The first
+    round warms up (caches, the allocator, the clock) and is dropped. Every other round goes backwards, so that nobody
+    always follows the same neighbour. A turn calls a slow competitor once, a fast one up to five times.
+
+    Args:
+        outputs: tensors that calls write into; poisoned before every turn, outside the time.
+
+    Returns:
+        For each competitor its turns, each the seconds of its calls.
+    """
+    rounds: dict[str, list[list[float]]] = {name: [] for name in competitors}
+    began = clock()
+    for i in range(40):
+        if i >= 4 and clock() - began > budget_seconds:
+            break
+        for name in competitors if i % 2 == 0 else reversed(competitors):
+            poison(outputs)
+            turn: list[float] = []
+            while len(turn) < 5 and sum(turn) < 0.03:
+                turn.append(timer(competitors[name]))
+            if i > 0:
+                rounds[name].append(turn)
+    return rounds

@@ -1,0 +1,124 @@
+"""Results as Markdown tables whose columns also line up in a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from .results import Case, Competitor, NotMeasured, Report, by_subject, compared
+from .units import amount, duration, three
+
+LEGEND = (
+    "Median time of interleaved calls; × the time of the first column that has one, with quartiles over the rounds; "
+    "% of the limit reached. The limit is max(bytes / copy bandwidth, FLOP / GEMM rate) of this machine in this run."
+)
+
+
+def markdown(reports: Sequence[Report]) -> str:
+    """Everything that `page` shows, as Markdown."""
+    lines = ["# Benchmarks", ""]
+    if len(reports) > 1:
+        lines += ["## Compared", "", *comparison(reports), ""]
+    for report in reports:
+        lines += [f"## {report.label}", "", f"{report.date}. {facts_line(report.facts)}", ""]
+        lines += ["`" + report.facts["command"] + "`", ""] if "command" in report.facts else []
+        lines += [LEGEND, *tables(report.cases, report.not_measured, report.rates), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def facts_line(facts: Mapping[str, str]) -> str:
+    """The facts of a machine in one line."""
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
+
+
+def tables(
+    cases: Sequence[Case], not_measured: Sequence[NotMeasured], rates: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """The rates of the devices, a table for each subject, and what has no number, as lines."""
+    lines = [""]
+    for device, found in rates.items():
+        gemm = ", ".join(
+            f"GEMM or convolution {amount(x, 'FLOP/s')} {name}" for name, x in found.items() if name != "copy"
+        )
+        lines.append(f"{device}: copy {amount(found['copy'], 'B/s')} (read and written), {gemm}")
+    subjects = by_subject(cases)
+    for subject in dict.fromkeys([*subjects, *(item.subject for item in not_measured)]):
+        lines += ["", f"### {subject}", ""]
+        if subject in subjects:
+            lines += [*_subject_table(subjects[subject]), *_formulas(subjects[subject])]
+        missing = [item for item in not_measured if item.subject == subject]
+        for what, reason in dict.fromkeys((gap(item), item.reason) for item in missing):
+            names = [item.name for item in missing if (gap(item), item.reason) == (what, reason)]
+            lines += ["", f"{what} ({reason}): {', '.join(names)}"]
+    return lines
+
+
+def gap(item: NotMeasured) -> str:
+    """What to call a benchmark without a number."""
+    return "Failed" if item.failed else "Not measured on this machine"
+
+
+def cell(case: Case, competitor: Competitor) -> str:
+    """``67.0 ms ×8.02 (7.9–8.3) 12 %``."""
+    low, median, high = competitor.ratio
+    text = duration(competitor.seconds)
+    if competitor is not case.ours:
+        text += f" ×{three(median)} ({three(low)}–{three(high)})"
+    return text + (f" {reached(case, competitor)}" if case.limit else "")
+
+
+def reached(case: Case, competitor: Competitor) -> str:
+    """Of the limit, in percent."""
+    assert case.limit is not None
+    percent = 100 * case.limit.seconds / competitor.seconds
+    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
+
+
+def comparison(reports: Sequence[Report]) -> list[str]:
+    """Our times in every report, and their ratio to the first."""
+    letters = [chr(ord("A") + i) for i in range(len(reports))]
+    lines = [f"{letter}: {report.label}, {report.date}  " for letter, report in zip(letters, reports, strict=True)]
+    rows = [["subject", "case", *letters]]
+    for case, seconds in compared(reports):
+        first, *others = seconds
+        assert first is not None
+        cells = [f"{duration(x)} ×{three(x / first)}" if x is not None else "not measured" for x in others]
+        rows.append([case.subject, f"{case.name}, {case.ours.name}", duration(first), *cells])
+    note = "Runs one after the other: a busy machine shifts them. `make bench-compare` runs two commits in turn."
+    return [*lines, "", *_table(rows), "", note]
+
+
+def columns(cases: Sequence[Case]) -> list[str]:
+    """Names of the competitors, ours first."""
+    names = [case.ours.name for case in cases]
+    return list(dict.fromkeys([*names, *(c.name for case in cases for c in case.competitors)]))
+
+
+def _subject_table(cases: Sequence[Case]) -> list[str]:
+    names = columns(cases)
+    rows = [["case", "limit", *names]]
+    for case in cases:
+        found = {c.name: cell(case, c) for c in case.competitors}
+        limit = f"{duration(case.limit.seconds)} by {case.limit.set_by}" if case.limit else "none stated"
+        rows.append([_case(case), limit, *(found.get(name, "–") for name in names)])
+    return _table(rows)
+
+
+def _formulas(cases: Sequence[Case]) -> list[str]:
+    shown: dict[str, list[str]] = {}
+    for case in cases:
+        if case.limit:
+            shown.setdefault(case.limit.formula, []).append(_case(case))
+    if not shown:
+        return []
+    lines = ["", "Counted for the limit:", ""]
+    for formula, names in shown.items():
+        lines.append(f"- {'all' if len(names) == len(cases) else ', '.join(names)}: {formula}")
+    return lines
+
+
+def _case(case: Case) -> str:
+    return case.name if case.device == "cpu" else f"{case.name} ({case.device})"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
