@@ -80,7 +80,7 @@ ones. One row alone:
 def tasks() -> list[tuple[str, Work, str]]:
     """Name, work and the benchmark that measures it, at the paper's sizes."""
     crops = "bench/kernels/bench_select_crops.py"
-    step = "bench/training/bench_step.py"
+    step = "bench/train/bench_step.py"
     return [
         ("`select_crops`, float32, B = 32", select_crops_work(32, **PAPER), crops),
         ("`select_crops`, int16 waves, B = 32", select_crops_work(32, **PAPER, wave_bytes=2), crops),

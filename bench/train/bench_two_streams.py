@@ -26,6 +26,7 @@ from glat.step import TrainingStep
 
 from ..released_streams import ReleasedStreams, released_loss
 
+SUBJECT = "training"
 CLASSES, CLIP_SAMPLES = 527, 320_000
 Makers = dict[str, Callable[[], Callable[[], Any]]]  # a competitor is made when it is wanted: others take no memory
 OURS, PROGRAM, PAPER, ALONE = "glat", "released program", "glat, paper", "backbone alone"

@@ -18,6 +18,8 @@ from glat.backbones import Backbone, build
 from ..panns import PannsWay
 from ..work import network_work
 
+SUBJECT = "training"
+
 
 def regularise(network: Backbone | PannsWay, on: bool) -> None:
     network.spec_augment, network.dropout_scale = on, float(on)
