@@ -47,7 +47,6 @@ def test_opcheck_backward(device: str) -> None:
 @pytest.mark.parametrize("impl", ["auto", "reference"])
 @pytest.mark.parametrize("suppress", SUPPRESS_MODES)
 def test_compiles_to_one_graph(suppress: Any, impl: Any, device: str) -> None:
-    torch._dynamo.reset()
     inputs = crop_inputs(3, 12, 10, 300, special=True, device=device)
     lengths = torch.tensor([300, 40, 0], device=device)
 
@@ -61,7 +60,6 @@ def test_compiles_to_one_graph(suppress: Any, impl: Any, device: str) -> None:
 
 
 def test_one_dynamic_graph_serves_every_batch_size(device: str) -> None:
-    torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(select_crops, fullgraph=True, backend=counter)
     for B in (4, 3, 7, 2, 9):
@@ -73,7 +71,6 @@ def test_one_dynamic_graph_serves_every_batch_size(device: str) -> None:
 
 
 def test_gradient_compiles(device: str) -> None:
-    torch._dynamo.reset()
     rank, logits, wave = crop_inputs(3, 12, 10, 300, device=device)
 
     def loss(wave: Tensor) -> Tensor:
@@ -88,7 +85,6 @@ def test_gradient_compiles(device: str) -> None:
 
 
 def test_out_compiles(device: str) -> None:
-    torch._dynamo.reset()
     inputs = crop_inputs(3, 12, 10, 300, device=device)
 
     def run(rank: Tensor, logits: Tensor, wave: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,7 +101,6 @@ def test_out_compiles(device: str) -> None:
 
 
 def test_inductor_runs_the_operator(device: str) -> None:
-    torch._dynamo.reset()
     rank, logits, wave = crop_inputs(2, 5, 4, 64, device=device)
 
     def run(rank: Tensor, logits: Tensor, wave: Tensor) -> Tensor:

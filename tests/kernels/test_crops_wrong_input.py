@@ -74,7 +74,6 @@ def test_a_wrong_input_is_named(case: str, impl: str) -> None:
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_input_is_named_under_compile(case: str) -> None:
-    torch._dynamo.reset()
     arguments = WRONG[case](good())
     with pytest.raises((ValueError, RuntimeError), match=f"{case.split(':')[0]}: "):
         torch.compile(lambda: select_crops(**arguments), fullgraph=True, backend="eager")()
@@ -106,7 +105,6 @@ def test_out_may_not_overlap_an_input(impl: Any) -> None:
 
 
 def test_out_may_not_overlap_the_wave_under_compile() -> None:
-    torch._dynamo.reset()
     rank, logits, wave = crop_inputs(2, 6, 5, 100)
     out = wave.flatten()[:40].view(2, 2, 10)
     with pytest.raises((ValueError, RuntimeError), match="out: wanted memory apart from wave"):
