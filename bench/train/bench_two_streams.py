@@ -3,7 +3,8 @@
 Beside them the paper's preset and its backbone alone, with Adam each. First, with SpecAugment and dropout off, scores,
 crops, losses and gradients have to agree. The memory is what tensors hold at most, weights and moments of Adam among
 them: a process as a whole also counts the scratch of the convolutions, and gaps, which differ from run to run by a
-tenth. On a CPU there is no torch.compile here, which takes a minute or two a network, and no ResNet38 of full width.
+tenth. On a CPU torch.compile, which takes a minute or two a network, has the smallest case only, and there is no
+ResNet38 of full width.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,7 @@ SUBJECT = "training"
 CLASSES, CLIP_SAMPLES = 527, 320_000
 Makers = dict[str, Callable[[], Callable[[], Any]]]  # a competitor is made when it is wanted: others take no memory
 OURS, PROGRAM, PAPER, ALONE = "glat", "released program", "glat, paper", "backbone alone"
+COMPILED = "glat, compiled"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Size:
 
     def __str__(self) -> str:
         return f"{self.backbone} width {self.width:g} B={self.B}"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether torch.compile takes part."""
+        return self.device == "cuda" or (self.backbone, self.width) == ("cnn10", 0.25)
 
     def model(self, preset: TrainConfig, regularised: bool = True) -> GlobalLocal:
         """The same fresh weights at every call, laid out as in train.py."""
@@ -94,14 +101,16 @@ def steppers(size: Size) -> Makers:
         )
 
     makers: Makers = {OURS: lambda: glat(released()), PROGRAM: program, PAPER: lambda: glat(paper()), ALONE: alone}
-    return makers | ({"glat, compiled": lambda: glat(released(), compiled=True)} if size.device == "cuda" else {})
+    return makers | ({COMPILED: lambda: glat(released(), compiled=True)} if size.compiles else {})
 
 
 def scorers(size: Size) -> Makers:
     wave = size.batch().wave
 
-    def glat() -> Callable[[], Tensor]:
+    def glat(compiled: bool = False) -> Callable[[], Tensor]:
         network = for_inference(size.model(released()))
+        if compiled:
+            network.compile(fullgraph=True)
         return lambda: network(wave).fused_probs
 
     def program() -> Callable[[], Tensor]:
@@ -112,7 +121,8 @@ def scorers(size: Size) -> Makers:
         network = for_inference(size.model(paper()).global_)
         return lambda: network(wave).sigmoid()
 
-    return {OURS: glat, PROGRAM: program, ALONE: alone}
+    makers: Makers = {OURS: glat, PROGRAM: program, ALONE: alone}
+    return makers | ({COMPILED: lambda: glat(compiled=True)} if size.compiles else {})
 
 
 def check(size: Size) -> None:
