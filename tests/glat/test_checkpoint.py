@@ -18,7 +18,6 @@ from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
 
 ROOT = Path(__file__).resolve().parents[2]
-PANNS = {"cnn10": "Cnn10", "cnn14": "Cnn14", "resnet38": "ResNet38", "wavegram_logmel_cnn14": "Wavegram_Logmel_Cnn14"}
 FROZEN = {
     "spectrogram_extractor.stft.conv_real.weight": torch.zeros(513, 1, 1024),
     "spectrogram_extractor.stft.conv_imag.weight": torch.zeros(513, 1, 1024),
@@ -47,16 +46,16 @@ def model_of(name, num_classes=5, **options):
     return build_model(config, num_classes), config
 
 
-@pytest.mark.parametrize("name", sorted(PANNS))
-def test_a_checkpoint_of_panns_gives_its_outputs(name, tmp_path, golden, rebuild):
-    recorded = json.loads((golden / "weights.json").read_text())[PANNS[name]]["parameters"]
+def test_a_checkpoint_of_panns_gives_its_outputs(tmp_path, golden, rebuild):
+    # Of its other networks the outputs are compared in test_backbones.py, and that they are recognised below.
+    recorded = json.loads((golden / "weights.json").read_text())["Cnn10"]["parameters"]
     weights = {key: torch.from_numpy(np.asarray(rebuild.rebuild(key, tuple(s)))) for key, s in recorded.items()}
     torch.save({"model": FROZEN | weights, "iteration": 600_000}, tmp_path / "panns.pth")
     loaded = load_pretrained(tmp_path / "panns.pth")
-    assert (type(loaded), loaded.num_classes, loaded.training) == (BACKBONES[name], 527, False)
+    assert (type(loaded), loaded.num_classes, loaded.training) == (BACKBONES["cnn10"], 527, False)
     with torch.no_grad():
         probs = loaded(torch.from_numpy(rebuild.bursts(7, 2, 160_000))).sigmoid()
-    np.testing.assert_allclose(probs, np.load(golden / f"{name}.npz")["clipwise_output"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(probs, np.load(golden / "cnn10.npz")["clipwise_output"], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
