@@ -18,6 +18,7 @@ from statistics import median
 
 from glat.bench_report import Competitor, read_report
 from glat.bench_report.units import duration, three
+from glat.cli import reporting_user_errors
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,8 +143,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with reporting_user_errors():
         sys.exit(main())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -14,6 +14,7 @@ from typing import Any
 from glat.bench_report import Case, Report, markdown, read_report
 from glat.bench_report.markdown import reached
 from glat.bench_report.units import duration, three
+from glat.cli import reporting_user_errors
 from glat.errors import UserError
 from glat.files import replaced, write_json
 
@@ -121,8 +122,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with reporting_user_errors():
         sys.exit(main())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .errors import UserError
+
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
@@ -29,6 +31,19 @@ def replaced(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn an OSError of the block, which writes where the user said, into a UserError.
+
+    Args:
+        what: the flag and the path, to begin the message with.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what} cannot be written ({error.strerror}); choose another") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,7 +8,7 @@ import tyro
 
 from .. import bench_report
 from ..errors import UserError
-from ..files import replaced
+from ..files import replaced, writing
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,5 @@ class BenchReport:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        with replaced(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); choose another") from None
+    with writing(str(path)), replaced(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

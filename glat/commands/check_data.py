@@ -14,7 +14,7 @@ from ..data.clips import Skipped
 from ..data.manifest import Recording, split
 from ..data.packs import is_pack, open_packs, recordings
 from ..errors import UserError
-from ..files import write_json
+from ..files import write_json, writing
 from .source import SourceFlags
 
 _SHOWN = 5
@@ -48,10 +48,8 @@ class CheckData(SourceFlags):
             raise UserError(f"--json: there is no folder {self.json.parent}")
         report = self._report()
         if self.json is not None:
-            try:
+            with writing(f"--json {self.json}"):
                 write_json(self.json, report.to_json())
-            except OSError as error:
-                raise UserError(f"--json {self.json} cannot be written ({error.strerror}); choose another") from None
         _print(report)
         return 1 if report.hurts else 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..backbones import BACKBONES
 from ..costs import count_costs, markdown
 from ..errors import UserError
-from ..files import replaced, to_json_text
+from ..files import replaced, to_json_text, writing
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,8 @@ class CountCosts:
             print(to_json_text([asdict(c) for c in counted], indent=2))
         page = markdown(counted, self.command(), self.width, self.clip_seconds, self.num_classes)
         if self.markdown is not None:
-            try:
-                with replaced(self.markdown) as temporary:
-                    temporary.write_text(page, encoding="utf-8")
-            except OSError as error:
-                raise UserError(f"--markdown {self.markdown} cannot be written ({error.strerror})") from None
+            with writing(f"--markdown {self.markdown}"), replaced(self.markdown) as temporary:
+                temporary.write_text(page, encoding="utf-8")
         elif not self.json:
             sys.stdout.write(page)
         return 0

@@ -1,7 +1,6 @@
 """`glat evaluate`: Table 2 of a run with its intervals, on the run's own evaluation clips or on others."""
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ..data.labels import relabelled
 from ..data.loading import Loading
 from ..errors import UserError
 from ..evaluate import remarks, score
-from ..files import replaced, write_json
+from ..files import replaced, write_json, writing
 from ..report import Report, report
 
 
@@ -88,11 +87,13 @@ def _evaluate(command: Evaluate) -> int:
     for line in (*notes, *remarks(found.evaluation, found.classes), *left_out):
         console.print(line)
     if command.csv is not None:
-        _write("--csv", command.csv, lambda path: _write_csv(path, found))
+        with writing(f"--csv {command.csv}"):
+            _write_csv(command.csv, found)
     if command.json is not None:
         everything = {"run": str(command.run), "data": str(command.data or "of the run"), "notes": notes}
         everything |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
-        _write("--json", command.json, lambda path: write_json(path, everything))
+        with writing(f"--json {command.json}"):
+            write_json(command.json, everything)
     return 0
 
 
@@ -155,13 +156,6 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
     if found.dropped:
         notes.append(f"clips without any other label, left out: {found.dropped} of {len(clips)}")
     return found.clips, skipped, notes
-
-
-def _write(flag: str, path: Path, write: Callable[[Path], None]) -> None:
-    try:
-        write(path)
-    except OSError as error:
-        raise UserError(f"{flag} {path} cannot be written ({error.strerror}); choose another") from None
 
 
 def _write_csv(path: Path, found: Report) -> None:

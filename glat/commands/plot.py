@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from ..errors import UserError
+from ..files import writing
 from ..plots import PICTURES
 from ..run_plots import Recorded, plot_runs
 
@@ -39,12 +40,10 @@ class Plot:
         for run in found:
             for line in run.missing():
                 print(line, file=sys.stderr)
-        try:
+        with writing(f"--out {out}"):
             if not out.suffix:
                 out.mkdir(exist_ok=True)
             written = plot_runs(found, out)
-        except OSError as error:
-            raise UserError(f"--out {out} cannot be written ({error.strerror}); choose another") from None
         for path in written:
             print(path)
         return 0

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .. import machine, run
 from ..errors import UserError
-from ..files import to_json_text
+from ..files import to_json_text, writing
 from ..inference import for_inference
 from ..plots import PICTURES, plot_tagged
 from ..tagging import Tagged, tag_file
@@ -68,10 +68,8 @@ def _tag(command: Tag) -> int:
     else:
         _print_tables(tagged)
     if command.plot is not None and tagged:
-        try:
+        with writing(f"--plot {command.plot}"):
             plot_tagged(tagged, command.plot)
-        except OSError as error:
-            raise UserError(f"--plot {command.plot} cannot be written ({error.strerror}); choose another") from None
     return 2 if failed else 0
 
 
