@@ -136,6 +136,10 @@ class GlobalLocal(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_global):
             features = self.global_.frame_features(to_float(wave))
             clip_logits = self.global_.clip_logits(features, self.global_.training_dropout())
+        return self.hear_crops(features, clip_logits, wave, lengths)
+
+    def hear_crops(self, features: Tensor, clip_logits: Tensor, wave: Tensor, lengths: Tensor | None = None) -> Scores:
+        """All behind the global stream: `forward`, given its features [B, T, C] and clip logits [B, L] of the wave."""
         crops, frame_logits = self.select(features.detach(), wave, lengths)
         local_features = self.local_.frame_features(crops.audio.flatten(0, 1))
         crop_logits = self.local_.clip_logits(local_features, self.local_.training_dropout())

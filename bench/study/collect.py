@@ -1,0 +1,168 @@
+"""From the folders of the runs to what the study says: scores with intervals, and differences on the same clips."""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glat.bootstrap import Floats, draw, interval, resample
+from glat.errors import UserError
+from glat.metrics import evaluate_scores
+
+from .plan import HELD_OUT, JOBS, SEARCH, Job
+from .training import RESULT, SCORES
+
+RESAMPLES = 1_000
+SCORE_NAMES = ("mAP", "mAUC", "d_prime")
+Probs = NDArray[np.float32]
+Key = tuple[str, str]  # row and stream
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job's result with one seed."""
+
+    job: Job
+    seed: int
+    result: dict[str, Any]
+    probs: dict[Key, Probs]  # [M, L]
+    targets: NDArray[np.bool_]  # [M, L]
+
+
+def folder_of(out: Path, job: Job, seed: int) -> Path:
+    """Of one run."""
+    return out / f"{job.name}-S{seed}"
+
+
+def finished(out: Path) -> list[Run]:
+    """The runs of `out` that have ended.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = []
+    for job in JOBS:
+        for seed in job.seeds:
+            folder = folder_of(out, job, seed)
+            if not (folder / RESULT).exists():
+                continue
+            with np.load(folder / SCORES) as scores:
+                targets = scores["targets"]
+                probs = {tuple(name.split("/")): scores[name] for name in scores.files if name != "targets"}
+            result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+            found.append(Run(job, seed, result, probs, targets))  # type: ignore[arg-type]
+    if not found:
+        raise UserError(f"{out} holds no run of the study that has ended; train with `python -m bench.study run`")
+    return found
+
+
+def by_key(runs: Iterable[Run]) -> dict[Key, dict[int, Probs]]:
+    """Probabilities by row and stream and by seed, with the ensembles and the other fusions that they allow."""
+    found: dict[Key, dict[int, Probs]] = {}
+    for run in runs:
+        for key, probs in run.probs.items():
+            found.setdefault(key, {})[run.seed] = probs
+    for prefix in ("", "talnet-"):
+        alone = found.get((f"{prefix}alone", "global"), {})
+        for size, name in ((2, "two"), (3, "three")):
+            of_size = ensembles(alone, size)
+            if of_size:
+                found[f"{prefix}{name}-alone", "global"] = of_size
+    for (row, stream), of_seed in list(found.items()):
+        if stream == "local":
+            both = {seed: (found[row, "global"][seed], probs) for seed, probs in of_seed.items()}
+            for name, fuse in FUSIONS.items():
+                found[row, name] = {seed: fuse(*pair) for seed, pair in both.items()}
+    return found
+
+
+def ensembles(alone: Mapping[int, Probs], size: int) -> dict[int, Probs]:
+    """Means of `size` networks, each by the seed of its first; within the seeds to search by and those held out."""
+    found = {}
+    for group in (SEARCH, HELD_OUT):
+        seeds = [seed for seed in group if seed in alone]
+        if len(seeds) >= size:
+            turns = itertools.islice(itertools.cycle(seeds), len(seeds) + size - 1)
+            members = [*turns]
+            for i, seed in enumerate(seeds):
+                found[seed] = np.mean([alone[each] for each in members[i : i + size]], axis=0, dtype=np.float32)
+    return found
+
+
+def _mean(global_: Probs, local: Probs) -> Probs:
+    return np.asarray(0.5 * (global_ + local), np.float32)
+
+
+def _mean_logit(global_: Probs, local: Probs) -> Probs:
+    def logit(p: Probs) -> Floats:
+        clipped = p.astype(np.float64).clip(1e-7, 1 - 1e-7)
+        return np.asarray(np.log(clipped / (1 - clipped)))
+
+    return np.asarray(1 / (1 + np.exp(-0.5 * (logit(global_) + logit(local)))), np.float32)
+
+
+# Other than the paper's 0.5 (max + mean), which is the stream "fused".
+FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
+
+
+class Judged:
+    """Scores of rows and streams, the mean over seeds, with bootstrap intervals over clips."""
+
+    def __init__(self, runs: Sequence[Run], resamples: int = RESAMPLES) -> None:
+        targets = runs[0].targets
+        assert all(np.array_equal(run.targets, targets) for run in runs), "runs of other clips"
+        self.probs = by_key(runs)
+        labelled = {(*key, seed): p for key, of_seed in self.probs.items() for seed, p in of_seed.items()}
+        names = {"/".join(map(str, label)): label for label in labelled}
+        counts = draw(len(targets), resamples, seed=0)
+        found = resample(targets, {name: labelled[label] for name, label in names.items()}, counts)
+        self._resampled = {names[name]: each.means() for name, each in found.items()}
+        self._scores = {label: _scores(targets, p) for label, p in labelled.items()}
+
+    def seeds(self, key: Key) -> tuple[int, ...]:
+        """Of a row and stream; empty where there is none."""
+        return tuple(sorted(self.probs.get(key, {})))
+
+    def row(self, key: Key, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+        """By score: the mean over seeds, the standard deviation between them, the interval of the mean, every seed."""
+        chosen = self.seeds(key) if seeds is None else seeds
+        found: dict[str, Any] = {"seeds": list(chosen)}
+        for name in SCORE_NAMES:
+            values = [self._scores[(*key, seed)][name] for seed in chosen]
+            resampled = np.mean([self._resampled[(*key, seed)][name] for seed in chosen], axis=0)
+            found[name] = _summary(values, resampled)
+        return found
+
+    def difference(self, one: Key, other: Key, seeds: Sequence[int] | None = None) -> dict[str, Any] | None:
+        """`one` minus `other`, seed by seed and resample by resample; None where they share no seed."""
+        shared = [seed for seed in self.seeds(one) if seed in self.seeds(other) and (seeds is None or seed in seeds)]
+        if not shared:
+            return None
+        found: dict[str, Any] = {"seeds": shared}
+        for name in SCORE_NAMES:
+            values = [self._scores[(*one, seed)][name] - self._scores[(*other, seed)][name] for seed in shared]
+            resampled = np.mean(
+                [self._resampled[(*one, seed)][name] - self._resampled[(*other, seed)][name] for seed in shared], axis=0
+            )
+            found[name] = _summary(values, resampled)
+        return found
+
+
+def _scores(targets: NDArray[np.bool_], probs: Probs) -> dict[str, float]:
+    m = evaluate_scores(targets, probs)
+    return {"mAP": m.mean_ap, "mAUC": m.mean_auc, "d_prime": m.d_prime}
+
+
+def _summary(values: Sequence[float], resampled: Floats) -> dict[str, Any]:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {
+        "mean": float(np.mean(values)),
+        "deviation": spread,
+        "interval": list(interval(resampled)),
+        "by_seed": list(map(float, values)),
+    }

@@ -1,0 +1,125 @@
+"""What the study trains: rows, grouped into jobs, and the sizes of it all."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from glat.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the study is."""
+
+    train_clips: int = 800
+    eval_clips: int = 600
+    batch_size: int = 32
+    steps: int = 1_000
+    """Of rows with `Row.schedule` 1."""
+    width: float = 0.125
+    points: int = 10
+    """Evaluations of a run."""
+
+
+FULL = Scale()
+SMALL = Scale(train_clips=24, eval_clips=32, batch_size=4, steps=4, width=0.05, points=2)
+"""Every row in some minutes, to no purpose but to show that all of it works."""
+
+LEARNING_RATE = 3e-3
+"""Chosen for the backbone alone among those of the rows ``rate-*``, and left alone."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that is trained and scored."""
+
+    name: str
+    title: str
+    network: str = "cnn10"
+    two_streams: bool = True
+    schedule: float = 1.0
+    """Steps, in multiples of the study's; the learning rate's schedule is stretched with them."""
+    learning_rate: float = LEARNING_RATE
+    spec_augment: bool = False
+    crops: Literal["selected", "random", "events"] = "selected"
+    """Crops where the global stream puts them, anywhere, or on the clip's true events."""
+    num_crops: int = 5
+    crop_seconds: float = 3.0
+    suppress: Literal["none", "released", "crop"] = "none"
+    rank_by: Literal["clip", "frame_max", "frame_mean"] = "clip"
+    share_weights: bool = False
+
+    def model(self) -> ModelConfig:
+        """The part that the library configures."""
+        return ModelConfig(
+            num_crops=self.num_crops,
+            crop_seconds=self.crop_seconds,
+            suppress=self.suppress,
+            rank_by=self.rank_by,
+            share_weights=self.share_weights,
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """Rows that one process trains together.
+
+    All of them share one global stream: no gradient reaches it from a local stream, so it learns the same beside any of
+    them, and beside none (``test_study.py`` shows it to the last bit). A row that shares its weights is alone in a job.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def network(self) -> str:
+        return self.rows[0].network
+
+    @property
+    def first(self) -> Row:
+        """The row that says how the global stream is trained; the others agree with it."""
+        return self.rows[0]
+
+
+EQUAL_COMPUTE = 2.5
+"""GL-AT by the backbone alone in FLOPs: 1 + N tau / T0."""
+
+ALONE = Row("alone", "backbone alone", two_streams=False)
+LONGER = replace(ALONE, name="longer", title=f"backbone alone, {EQUAL_COMPUTE:g} times as long", schedule=EQUAL_COMPUTE)
+GLAT = Row("glat", "GL-AT")
+SHARED = Row("shared", "GL-AT, one network for both streams", share_weights=True)
+VARIANTS = (
+    Row("suppress-released", "suppress = released", suppress="released"),
+    Row("suppress-crop", "suppress = crop", suppress="crop"),
+    Row("rank-frame-max", "rank_by = frame_max", rank_by="frame_max"),
+    Row("random-crops", "random crops (the floor)", crops="random"),
+    Row("event-crops", "crops on the true events (the ceiling)", crops="events"),
+)
+# Beside N = 5 and tau = 3 s of GLAT.
+COUNTS = tuple(Row(f"N{n}", f"N = {n}", num_crops=n) for n in (1, 2, 3, 4, 6, 7))
+LENGTHS = tuple(Row(f"tau{t}", f"tau = {t} s", crop_seconds=float(t)) for t in (1, 2, 4, 5))
+RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
+
+MAIN = ("alone", "longer", "glat")
+SEARCH, HELD_OUT = (0, 1, 2), (3, 4)
+"""Seeds to look at, and seeds that nothing was chosen by."""
+
+
+def talnet(row: Row) -> Row:
+    """The same row of the second backbone."""
+    return replace(row, name=f"talnet-{row.name}", network="talnet")
+
+
+JOBS = (
+    Job("alone", (ALONE,), SEARCH + HELD_OUT),
+    Job("joint", (GLAT, *VARIANTS), SEARCH),
+    Job("glat", (GLAT,), HELD_OUT),
+    Job("longer", (LONGER,), SEARCH + HELD_OUT),
+    Job("shared", (SHARED,), SEARCH),
+    Job("talnet-alone", (talnet(ALONE),), SEARCH),
+    Job("talnet-glat", (talnet(GLAT),), SEARCH),
+    Job("talnet-longer", (talnet(LONGER),), SEARCH),
+    Job("counts", COUNTS, SEARCH),
+    Job("lengths", LENGTHS, SEARCH),
+    *(Job(row.name, (row,), (0,)) for row in RATES),
+)

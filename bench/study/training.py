@@ -1,0 +1,237 @@
+"""Trains a job: a global stream and the local streams of its rows, evaluated along the way, resumed where it ended."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glat.allocator import keep_freed_memory
+from glat.config import OptimConfig
+from glat.data import Batch, Clips, ClipSource, Data, load
+from glat.data.samplers import RowStream, build_sampler
+from glat.evaluate import CropHits, crop_hits, score
+from glat.files import replaced, write_json
+from glat.frontend import to_float
+from glat.inference import for_inference
+from glat.losses import Losses, global_bce, local_bce
+from glat.machine import device_name, pick_device, pick_precision, versions
+from glat.metrics import evaluate_scores
+from glat.model import GlobalLocal
+from glat.training.checkpoints import random_state, set_random_state
+from glat.training.learner import Learner
+from glat.training.ranks import ALONE
+
+from .networks import NETWORKS, SAMPLE_RATE_HZ
+from .placed import EventCrops, RandomCrops, placements
+from .plan import Job, Row, Scale
+
+RESULT, SCORES, WEIGHTS, CHECKPOINT = "result.json", "scores.npz", "weights.pt", "checkpoint.pt"
+CLIP_SECONDS = 10.0
+EVALUATED_AT_ONCE = 50
+
+
+class Streams(nn.Module):
+    """A global stream and any number of GL-AT models on it; the loss is its own and those of their local streams.
+
+    Each model is trained as it would be alone: the global stream hears a batch once for all of them, and a local
+    stream's loss reaches no weight but its own. With one model this is `glat.step.TrainingStep`.
+    """
+
+    def __init__(self, job: Job, num_classes: int, width: float, seed: int) -> None:
+        super().__init__()
+
+        def stream(part: int) -> Any:
+            torch.manual_seed(2 * seed + part)  # all local streams of a seed start from the same weights
+            network = NETWORKS[job.network](num_classes, width)  # type: ignore[call-arg]
+            network.spec_augment, network.dropout_scale = job.first.spec_augment, 0.0
+            return network
+
+        self.global_ = stream(0)
+        self.models = nn.ModuleDict()
+        kinds = {"selected": GlobalLocal, "random": RandomCrops, "events": EventCrops}
+        for row in job.rows:
+            if row.two_streams:
+                local_ = self.global_ if row.share_weights else stream(1)
+                self.models[row.name] = kinds[row.crops](self.global_, local_, row.model())
+
+    def forward(self, batch: Batch) -> Losses:
+        features = self.global_.frame_features(to_float(batch.wave))
+        clip_logits = self.global_.clip_logits(features, self.global_.training_dropout())
+        on_clips = global_bce(clip_logits, batch.targets)
+        on_crops = clip_logits.new_zeros(())
+        for model in self.models.values():
+            scores = model.hear_crops(features, clip_logits, batch.wave, batch.lengths)
+            on_crops = on_crops + local_bce(scores.crop_logits, batch.targets)
+        return Losses(on_clips + on_crops, on_clips, on_crops / max(1, len(self.models)))
+
+
+@cache
+def soundscapes(data: Path | None, scale: Scale) -> Data[Clips]:
+    """The study's clips, the same for all rows and seeds; without `data`, of synthesised events."""
+    folds = ("4",) if data is not None else ()
+    return load(  # type: ignore[return-value]  # soundscapes lie in memory
+        data,
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        clip_seconds=CLIP_SECONDS,
+        eval_folds=folds,
+        mix=data is not None,
+        train_clips=scale.train_clips,
+        eval_clips=scale.eval_clips,
+    )
+
+
+def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, say: Callable[[str], None]) -> None:
+    """Train and score `job` in `folder`, from its checkpoint where there is one; the result is written last."""
+    keep_freed_memory()
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = soundscapes(data, scale)
+    device = pick_device()
+    precision = pick_precision(True, device)
+    streams = Streams(job, len(clips.train.classes), scale.width, seed)
+    streams.global_.estimate_normalizer(clips.train.waves)
+    for row in job.rows:
+        if row.two_streams:
+            _prepare(streams.models[row.name], row, clips)
+    streams.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    steps = round(scale.steps * job.first.schedule)
+    optim = OptimConfig(
+        batch_size=scale.batch_size, iterations=steps, learning_rate=job.first.learning_rate, schedule="cosine"
+    )
+    learner = Learner(streams, streams, optim, precision, device, ALONE)  # type: ignore[arg-type]
+    sampler = build_sampler("plain", clips.train.targets, seed)
+    torch.manual_seed(seed)
+    curve: list[dict[str, Any]] = []
+    first, seconds = 0, 0.0
+    if (folder / CHECKPOINT).exists():
+        state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+        streams.load_state_dict(state["streams"])
+        learner.load_state_dict(state["learner"])
+        sampler.restore(state["sampler"])
+        set_random_state([state["random"]], 0)
+        first, seconds, curve = state["step"], state["seconds"], state["curve"]
+        say(f"{folder.name}: going on from step {first}")
+    points = {round(steps * (i + 1) / scale.points) for i in range(scale.points)}
+    rows = RowStream(sampler, scale.batch_size)
+    started = time.process_time()
+    for step in range(first, steps):
+        learner.learn(step, [_on(_batch(clips.train, next(rows)), device)])
+        rows.delivered()
+        if step + 1 not in points:
+            continue
+        seen = learner.look()
+        assert seen.first_bad is None, f"{folder}: step {seen.first_bad} is not finite"
+        seconds += time.process_time() - started
+        heard = hear(job, streams, clips.evaluation, learner)
+        found = {name: {stream: m["mAP"] for stream, m in of_row.items()} for name, of_row in metrics(heard).items()}
+        curve.append({"step": step + 1, "loss_global": seen.loss_global, "loss_local": seen.loss_local, "mAP": found})
+        last = ", ".join(f"{name} {[*of_row.values()][-1]:.3f}" for name, of_row in found.items())
+        say(f"{folder.name}: step {step + 1} of {steps}, {seconds:.0f} s of CPU, mAP: {last}")
+        with replaced(folder / CHECKPOINT) as temporary:
+            state = {"streams": streams.state_dict(), "learner": learner.state_dict(), "sampler": rows.state()}
+            state |= {"random": random_state(), "step": step + 1, "seconds": seconds, "curve": curve}
+            torch.save(state, temporary)
+        started = time.process_time()
+    with replaced(folder / WEIGHTS) as temporary:
+        torch.save(streams.state_dict(), temporary)
+    heard = hear(job, streams, clips.evaluation, learner)
+    on_training = hear(job, streams, clips.train.subset(np.arange(min(len(clips.train), scale.eval_clips))), learner)
+    probs = {f"{name}/{stream}": p for name, of_row in heard.probs.items() for stream, p in of_row.items()}
+    with replaced(folder / SCORES) as temporary:
+        np.savez_compressed(temporary, targets=heard.targets, **probs)
+    result = {
+        "job": job.name,
+        "seed": seed,
+        "steps": steps,
+        "scale": vars(scale),
+        "learning_rate": job.first.learning_rate,
+        "precision": precision.reason,
+        "device": device_name(device),
+        "versions": versions(),
+        "classes": clips.train.classes,
+        "training_cpu_seconds": seconds,
+        "curve": curve,
+        "rows": metrics(heard),
+        "training_rows": metrics(on_training),
+        "hits": {name: _hits(hits) for name, hits in heard.hits.items()},
+        "training_hits": {name: _hits(hits) for name, hits in on_training.hits.items()},
+    }
+    write_json(folder / RESULT, result)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the rows of a job say of M clips of L classes."""
+
+    targets: NDArray[np.bool_]  # [M, L]
+    probs: dict[str, dict[str, NDArray[np.float32]]]  # by row and stream, [M, L]
+    hits: dict[str, CropHits]  # by row
+
+
+@torch.inference_mode()
+def hear(job: Job, streams: Streams, clips: ClipSource, learner: Learner) -> Heard:
+    """Score clips once with every row, in evaluation mode."""
+    probs: dict[str, dict[str, NDArray[np.float32]]] = {}
+    hits: dict[str, CropHits] = {}
+    for row in job.rows:
+        if row.two_streams:
+            model = streams.models[row.name]
+            assert isinstance(model, GlobalLocal)
+            scored = score(model, clips, EVALUATED_AT_ONCE, learner.device, learner.autocast)
+            assert scored is not None
+            probs[row.name] = scored.probs
+            found = crop_hits(clips, scored.crop_classes, scored.crop_starts, model.crop_samples)
+            assert found is not None
+            hits[row.name] = found
+        else:
+            alone = for_inference(streams.global_)
+            parts = []
+            for rows in torch.arange(len(clips)).split(EVALUATED_AT_ONCE):
+                with learner.autocast():
+                    logits = alone(to_float(_batch(clips, rows).wave.to(learner.device)))
+                parts.append(logits.float().sigmoid().cpu().numpy())
+            probs[row.name] = {"global": np.concatenate(parts)}
+    return Heard(clips.targets.dense().numpy(), probs, hits)
+
+
+def metrics(heard: Heard) -> dict[str, dict[str, dict[str, float]]]:
+    """mAP, mAUC and d' by row and stream."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, of_row in heard.probs.items():
+        found[name] = {}
+        for stream, probs in of_row.items():
+            m = evaluate_scores(heard.targets, probs)
+            found[name][stream] = {"mAP": m.mean_ap, "mAUC": m.mean_auc, "d_prime": m.d_prime}
+    return found
+
+
+def _hits(hits: CropHits) -> dict[str, float]:
+    return {"share": hits.share, "by_chance": hits.by_chance, "crops": hits.crops}
+
+
+def _batch(clips: ClipSource, rows: Tensor) -> Batch:
+    """Clips in memory, without a loader's threads, of which the runs beside this one have no cores to spare."""
+    assert isinstance(clips, Clips)
+    return Batch(clips.waves[rows], clips.lengths[rows], clips.targets.dense()[rows].float())
+
+
+def _on(batch: Batch, device: torch.device) -> Batch:
+    return Batch(*(column.to(device) for column in batch))
+
+
+def _prepare(model: nn.Module, row: Row, clips: Data[Clips]) -> None:
+    """What a model needs beyond its weights: of TALNet's local stream the statistics, of `EventCrops` the events."""
+    assert isinstance(model, GlobalLocal)
+    model.check_clip(clips.train.clip_samples)
+    model.local_.estimate_normalizer(clips.train.waves)
+    if isinstance(model, EventCrops):
+        sides = (clips.train, clips.evaluation)
+        found = (placements(side, row.num_crops, model.crop_samples) for side in sides)
+        model.placements = {clip: where for of_side in found for clip, where in of_side.items()}
