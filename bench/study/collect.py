@@ -34,11 +34,6 @@ class Run:
     targets: NDArray[np.bool_]  # [M, L]
 
 
-def folder_of(out: Path, job: Job, seed: int) -> Path:
-    """Of one run."""
-    return out / f"{job.name}-S{seed}"
-
-
 def finished(out: Path) -> list[Run]:
     """The runs of `out` that have ended.
 
@@ -48,7 +43,7 @@ def finished(out: Path) -> list[Run]:
     found = []
     for job in JOBS:
         for seed in job.seeds:
-            folder = folder_of(out, job, seed)
+            folder = job.folder(out, seed)
             if not (folder / RESULT).exists():
                 continue
             with np.load(folder / SCORES) as scores:
@@ -67,7 +62,7 @@ def by_key(runs: Iterable[Run]) -> dict[Key, dict[int, Probs]]:
     for run in runs:
         for key, probs in run.probs.items():
             found.setdefault(key, {})[run.seed] = probs
-    for prefix in ("", "talnet-"):
+    for prefix in ("", "resnet38-"):
         alone = found.get((f"{prefix}alone", "global"), {})
         for size, name in ((2, "two"), (3, "three")):
             of_size = ensembles(alone, size)

@@ -1,10 +1,20 @@
 """The study's networks: those of the library on a coarser log-mel at 16 kHz, which two cores can train."""
 
-from glat.backbones import CNN10, Backbone, TALNet
+from torch import nn
+
+from glat.backbones import CNN10, ResNet38
+from glat.backbones.panns import PannsBackbone
 from glat.frontend import LogMel
 
 SAMPLE_RATE_HZ = 16_000
-HOP_SAMPLES = 640  # 40 ms; the networks' own are 10 and 25 ms
+HOP_SAMPLES = 640  # 40 ms; PANNs: 10 ms
+MEL_BINS = 32  # PANNs: 64
+
+
+def _coarsen(network: PannsBackbone) -> None:
+    network.log_mel = LogMel(SAMPLE_RATE_HZ, hop_samples=HOP_SAMPLES, mel_bins=MEL_BINS, f_max_hz=8_000.0)
+    network.bn0 = nn.BatchNorm2d(MEL_BINS)
+    network.min_samples = (network.hops_per_frame - 1) * HOP_SAMPLES
 
 
 class CoarseCNN10(CNN10):
@@ -14,17 +24,17 @@ class CoarseCNN10(CNN10):
 
     def __init__(self, num_classes: int, width: float) -> None:
         super().__init__(num_classes, width)
-        self.log_mel = LogMel(SAMPLE_RATE_HZ, hop_samples=HOP_SAMPLES, f_max_hz=8_000.0)
-        self.min_samples = (self.hops_per_frame - 1) * HOP_SAMPLES
+        _coarsen(self)
 
 
-class CoarseTALNet(TALNet):
-    """TALNet on hops of 40 ms; a frame is 4 of them, 160 ms: T = 62 for 10 s, 18 for 3 s."""
+class CoarseResNet38(ResNet38):
+    """ResNet38 on hops of 40 ms; a frame is 32 of them, 1.28 s: T = 7 for 10 s, 2 for 3 s."""
+
+    sample_rate_hz = SAMPLE_RATE_HZ
 
     def __init__(self, num_classes: int, width: float) -> None:
         super().__init__(num_classes, width)
-        self.log_mel.hop_samples = HOP_SAMPLES
-        self.min_samples = self.hops_per_frame * HOP_SAMPLES
+        _coarsen(self)
 
 
-NETWORKS: dict[str, type[Backbone]] = {"cnn10": CoarseCNN10, "talnet": CoarseTALNet}
+NETWORKS = {"cnn10": CoarseCNN10, "resnet38": CoarseResNet38}

@@ -1,6 +1,7 @@
 """What the study trains: rows, grouped into jobs, and the sizes of it all."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from glat.config import ModelConfig
@@ -10,7 +11,7 @@ from glat.config import ModelConfig
 class Scale:
     """How large the study is."""
 
-    train_clips: int = 800
+    train_clips: int = 3_200
     eval_clips: int = 600
     batch_size: int = 32
     steps: int = 1_000
@@ -71,6 +72,10 @@ class Job:
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
 
+    def folder(self, out: Path, seed: int) -> Path:
+        """Of the run with a seed."""
+        return out / f"{self.name}-S{seed}"
+
     @property
     def network(self) -> str:
         return self.rows[0].network
@@ -105,9 +110,9 @@ SEARCH, HELD_OUT = (0, 1, 2), (3, 4)
 """Seeds to look at, and seeds that nothing was chosen by."""
 
 
-def talnet(row: Row) -> Row:
+def resnet38(row: Row) -> Row:
     """The same row of the second backbone."""
-    return replace(row, name=f"talnet-{row.name}", network="talnet")
+    return replace(row, name=f"resnet38-{row.name}", network="resnet38")
 
 
 JOBS = (
@@ -116,9 +121,9 @@ JOBS = (
     Job("glat", (GLAT,), HELD_OUT),
     Job("longer", (LONGER,), SEARCH + HELD_OUT),
     Job("shared", (SHARED,), SEARCH),
-    Job("talnet-alone", (talnet(ALONE),), SEARCH),
-    Job("talnet-glat", (talnet(GLAT),), SEARCH),
-    Job("talnet-longer", (talnet(LONGER),), SEARCH),
+    Job("resnet38-alone", (resnet38(ALONE),), SEARCH),
+    Job("resnet38-glat", (resnet38(GLAT),), SEARCH),
+    Job("resnet38-longer", (resnet38(LONGER),), SEARCH),
     Job("counts", COUNTS, SEARCH),
     Job("lengths", LENGTHS, SEARCH),
     *(Job(row.name, (row,), (0,)) for row in RATES),

@@ -49,7 +49,7 @@ class Streams(nn.Module):
 
         def stream(part: int) -> Any:
             torch.manual_seed(2 * seed + part)  # all local streams of a seed start from the same weights
-            network = NETWORKS[job.network](num_classes, width)  # type: ignore[call-arg]
+            network = NETWORKS[job.network](num_classes, width)
             network.spec_augment, network.dropout_scale = job.first.spec_augment, 0.0
             return network
 
@@ -95,7 +95,6 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     device = pick_device()
     precision = pick_precision(True, device)
     streams = Streams(job, len(clips.train.classes), scale.width, seed)
-    streams.global_.estimate_normalizer(clips.train.waves)
     for row in job.rows:
         if row.two_streams:
             _prepare(streams.models[row.name], row, clips)
@@ -227,10 +226,9 @@ def _on(batch: Batch, device: torch.device) -> Batch:
 
 
 def _prepare(model: nn.Module, row: Row, clips: Data[Clips]) -> None:
-    """What a model needs beyond its weights: of TALNet's local stream the statistics, of `EventCrops` the events."""
+    """What a model needs beyond its weights: of `EventCrops` the events."""
     assert isinstance(model, GlobalLocal)
     model.check_clip(clips.train.clip_samples)
-    model.local_.estimate_normalizer(clips.train.waves)
     if isinstance(model, EventCrops):
         sides = (clips.train, clips.evaluation)
         found = (placements(side, row.num_crops, model.crop_samples) for side in sides)
