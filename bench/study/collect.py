@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glat.bootstrap import Floats, draw, interval, resample
+from glat.costs import count_costs
 from glat.errors import UserError
 from glat.metrics import evaluate_scores
 
-from .plan import HELD_OUT, JOBS, SEARCH, Job
-from .training import RESULT, SCORES
+from .networks import NETWORKS
+from .plan import HELD_OUT, JOBS, SEARCH, Job, Row
+from .training import CLIP_SECONDS, RESULT, SCORES
 
 RESAMPLES = 1_000
 SCORE_NAMES = ("mAP", "mAUC", "d_prime")
@@ -105,6 +107,27 @@ def _mean_logit(global_: Probs, local: Probs) -> Probs:
 FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
 
 
+# One minus the other, on some seeds (None: all that both have).
+DIFFERENCES: tuple[tuple[str, str, tuple[int, ...] | None], ...] = tuple(
+    (f"{prefix}{one}", f"{prefix}{other}", None)
+    for prefix in ("", "resnet38-")
+    for one, other in (
+        ("glat/global", "alone/global"),
+        ("glat/local", "glat/global"),
+        ("glat/fused", "glat/local"),
+        ("glat/fused", "glat/global"),
+        ("glat/fused", "longer/global"),
+        ("glat/fused", "two-alone/global"),
+        ("glat/fused", "three-alone/global"),
+        ("longer/global", "alone/global"),
+    )
+) + tuple(
+    (f"{row}/{stream}", f"glat/{stream}", None)
+    for row in ("shared", "suppress-released", "suppress-crop", "rank-frame-max", "random-crops", "event-crops")
+    for stream in ("global", "local", "fused")
+)
+
+
 class Judged:
     """Scores of rows and streams, the mean over seeds, with bootstrap intervals over clips."""
 
@@ -161,3 +184,58 @@ def _summary(values: Sequence[float], resampled: Floats) -> dict[str, Any]:
         "interval": list(interval(resampled)),
         "by_seed": list(map(float, values)),
     }
+
+
+def summarise(runs: Sequence[Run], resamples: int = RESAMPLES) -> dict[str, Any]:
+    """All that the page shows, as plain types."""
+    judged = Judged(runs, resamples)
+    rows = {row.name: row for job in JOBS for row in job.rows}
+    first = runs[0].result
+    summary: dict[str, Any] = {
+        "scale": first["scale"],
+        "classes": first["classes"],
+        "resamples": resamples,
+        "versions": first["versions"],
+        "commits": sorted({run.result["versions"]["commit"] for run in runs}),
+        "device": first["device"],
+        "precision": first["precision"],
+        "runs": [_run(run) for run in runs],
+        "rows": {f"{row}/{stream}": judged.row((row, stream)) for row, stream in sorted(judged.probs)},
+        "differences": {},
+        "costs": _costs(rows.values(), first["scale"]["width"], len(first["classes"])),
+    }
+    for one, other, seeds in DIFFERENCES:
+        found = judged.difference(_key(one), _key(other), seeds)
+        if found is not None:
+            held_out = " held out" if seeds == HELD_OUT else ""
+            summary["differences"][f"{one} - {other}{held_out}"] = found
+    return summary
+
+
+def _key(name: str) -> Key:
+    row, _, stream = name.partition("/")
+    return row, stream
+
+
+def _run(run: Run) -> dict[str, Any]:
+    kept = ("seed", "steps", "learning_rate", "training_cpu_seconds", "curve", "hits", "training_hits", "training_rows")
+    return {"job": run.job.name} | {name: run.result[name] for name in kept}
+
+
+def _costs(rows: Iterable[Row], width: float, num_classes: int) -> dict[str, Any]:
+    """GFLOP of a clip's forward pass, by row: training takes three times as many a clip and step."""
+    found = {}
+    for row in rows:
+        network = NETWORKS[row.network]
+        costs = count_costs(
+            f"{network.__module__}:{network.__name__}",
+            width,
+            num_classes,
+            row.num_crops,
+            row.crop_seconds,
+            CLIP_SECONDS,
+        )
+        flops = costs.two_stream_flops if row.two_streams else costs.clip_flops
+        parameters = costs.parameters_two_streams if row.two_streams and not row.share_weights else costs.parameters
+        found[row.name] = {"gflop": flops / 1e9, "parameters": parameters}
+    return found

@@ -1,0 +1,209 @@
+"""The tables and pictures of docs/study.md, from the study's results; the words between them are written by hand."""
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .plan import EQUAL_COMPUTE, HELD_OUT, JOBS
+
+Summary = Mapping[str, Any]
+
+ROWS = {row.name: row for job in JOBS for row in job.rows}
+SCORES = {"mAP": "mAP", "mAUC": "mAUC", "d_prime": "d'"}
+ENSEMBLES = {"two": 2, "three": 3}
+
+
+def blocks(summary: Summary) -> dict[str, str]:
+    """What stands between the page's comments, by name."""
+    makers: dict[str, Callable[[Summary], str]] = {
+        "conditions": _conditions,
+        "main": lambda s: _main(s, ""),
+        "resnet38": lambda s: _main(s, "resnet38-"),
+        "claims": _claims,
+        "selection": _selection,
+        "fusion": _fusion,
+        "tuning": _tuning,
+        "figure2": _figure2,
+    }
+    return {name: make(summary) for name, make in makers.items()}
+
+
+def with_blocks(page: str, found: Mapping[str, str]) -> str:
+    """The page with what stands between ``<!-- study: NAME -->`` and ``<!-- end -->`` replaced, for each of `found`."""
+    for name, block in found.items():
+        begin, end = f"<!-- study: {name} -->", "<!-- end -->"
+        before, mark, rest = page.partition(begin)
+        assert mark, f"the page lacks {begin}"
+        _, mark, after = rest.partition(end)
+        assert mark, f"the page lacks {end} behind {begin}"
+        page = f"{before}{begin}\n{block}\n{end}{after}"
+    return page
+
+
+def _conditions(s: Summary) -> str:
+    scale, versions = s["scale"], s["versions"]
+    seconds = sum(run["training_cpu_seconds"] for run in s["runs"])
+    text = (
+        f"{len(s['runs'])} runs, {seconds / 3600:.1f} hours of one core, at commit {', '.join(s['commits'])}: "
+        f"{scale['train_clips']} training and {scale['eval_clips']} evaluation clips of 10 s, {len(s['classes'])} "
+        f"classes, batches of {scale['batch_size']}, {scale['steps']} steps (where not said otherwise), width "
+        f"{scale['width']:g}, {s['precision']}, torch {versions['torch']}, {versions['platform']}."
+    )
+    return textwrap.fill(text, 120)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _value(found: Mapping[str, Any], how: str = ".3f") -> str:
+    """Mean over seeds, its deviation between them, and the bootstrap interval."""
+    low, high = found["interval"]
+    spread = "" if found["deviation"] is None else f" ± {found['deviation']:.3f}"
+    return f"{found['mean']:{how}}{spread} [{low:{how}}, {high:{how}}]"
+
+
+def _seeds(found: Mapping[str, Any]) -> str:
+    return str(len(found["seeds"]))
+
+
+def _seconds_a_step(s: Summary, job: str) -> str:
+    """Of runs that trained one row alone: the median over seeds."""
+    found = sorted(r["training_cpu_seconds"] / r["steps"] for r in s["runs"] if r["job"] == job)
+    return f"{found[len(found) // 2]:.3f}" if found else ""
+
+
+def _main(s: Summary, prefix: str) -> str:
+    alone = s["costs"][f"{prefix}alone"]["gflop"]
+    lines = []
+
+    def line(key: str, title: str, gflop: float, schedule: float, job: str = "") -> None:
+        if key in s["rows"]:
+            found = s["rows"][key]
+            scores = [_value(found[name]) for name in SCORES]
+            cost = [f"{gflop:.3f}", f"{gflop * schedule / alone:.2f}", _seconds_a_step(s, job)]
+            lines.append([title, *scores, *cost, _seeds(found)])
+
+    line(f"{prefix}alone/global", "backbone alone", alone, 1.0, f"{prefix}alone")
+    line(f"{prefix}longer/global", f"alone, {EQUAL_COMPUTE:g} × the steps", alone, EQUAL_COMPUTE, f"{prefix}longer")
+    for name, size in ENSEMBLES.items():
+        line(f"{prefix}{name}-alone/global", f"{name} alone, averaged", size * alone, 1.0)
+    glat = s["costs"][f"{prefix}glat"]["gflop"]
+    job = "glat" if not prefix else f"{prefix}glat"
+    line(f"{prefix}glat/global", "GL-AT, global", alone, 1.0)
+    line(f"{prefix}glat/local", "GL-AT, local", glat, 1.0)
+    line(f"{prefix}glat/fused", "**GL-AT, fused**", glat, 1.0, job)
+    if not prefix:
+        for stream in ("global", "local", "fused"):
+            cost = alone if stream == "global" else glat
+            job = "shared" if stream == "fused" else ""
+            line(f"shared/{stream}", f"shared weights, {stream}", cost, 1.0, job)
+    head = ("row", *SCORES.values(), "GFLOP a clip", "training compute, × alone", "s a step, one core", "seeds")
+    return _table(head, lines)
+
+
+CLAIMS = {
+    "glat/global - alone/global": "(a) joint training improves the global stream",
+    "glat/local - glat/global": "(b) local beats global",
+    "glat/fused - glat/local": "(c) fused beats local",
+    "glat/fused - glat/global": "(c) fused beats global",
+    "glat/fused - longer/global": "fused beats equal compute: more steps",
+    "glat/fused - two-alone/global": "fused beats two networks averaged (0.8 of its compute)",
+    "glat/fused - three-alone/global": "fused beats three networks averaged (1.2 of its compute)",
+}
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"]
+    signs = {math.copysign(1, x) if x else 0 for x in found["by_seed"]}
+    if low == high == 0:
+        return "no: the same"
+    if low > 0 and signs == {1}:
+        return "yes"
+    if high < 0 and signs == {-1}:
+        return "no: the reverse"
+    return "not decided"
+
+
+def _claims(s: Summary) -> str:
+    lines = []
+    for prefix, network in (("", "CNN10"), ("resnet38-", "ResNet38")):
+        for key, title in CLAIMS.items():
+            one, other = key.split(" - ")
+            found = s["differences"].get(f"{prefix}{one} - {prefix}{other}")
+            if found is not None:
+                by_seed = ", ".join(f"{x:+.3f}" for x in found["mAP"]["by_seed"])
+                lines.append([title, network, _value(found["mAP"], "+.3f"), by_seed, _verdict(found["mAP"])])
+    return _table(("claim", "network", "difference in mAP", "by seed", "holds"), lines)
+
+
+def _selection(s: Summary) -> str:
+    lines = []
+    names = ("glat", "suppress-released", "suppress-crop", "rank-frame-max", "random-crops", "event-crops", "shared")
+    for name in names:
+        if f"{name}/fused" not in s["rows"]:
+            continue
+        streams = [_value(s["rows"][f"{name}/{stream}"]["mAP"]) for stream in ("local", "fused")]
+        found = s["differences"].get(f"{name}/fused - glat/fused")
+        lines.append([ROWS[name].title, *streams, _value(found["mAP"], "+.3f") if found else "", *_hits(s, name)])
+    head = ("row", "local mAP", "fused mAP", "fused, against GL-AT", "crops on their event", "by chance", "in training")
+    return _table(head, lines)
+
+
+def _hits(s: Summary, row: str) -> list[str]:
+    """How often the crop of a present class overlaps an event of it: evaluation, chance, training clips."""
+    runs = [run for run in s["runs"] if row in run["hits"]]
+
+    def mean(where: str, what: str) -> str:
+        return f"{sum(run[where][row][what] for run in runs) / len(runs):.1%}"
+
+    return [mean("hits", "share"), mean("hits", "by_chance"), mean("training_hits", "share")]
+
+
+def _fusion(s: Summary) -> str:
+    lines = []
+    for stream, title in (
+        ("fused", "0.5 (max + mean), the paper's"),
+        ("mean", "mean"),
+        ("mean logit", "mean of logits"),
+    ):
+        found = s["rows"].get(f"glat/{stream}")
+        if found is not None:
+            kept = [x for seed, x in zip(found["seeds"], found["mAP"]["by_seed"], strict=True) if seed in HELD_OUT]
+            held_out = f"{sum(kept) / len(kept):.3f}" if kept else ""
+            lines.append([title, _value(found["mAP"]), held_out])
+    return _table(("fusion of GL-AT's streams", "mAP", f"of it, seeds {' and '.join(map(str, HELD_OUT))}"), lines)
+
+
+def _tuning(s: Summary) -> str:
+    lines = []
+    for name in ("rate-0.001", "alone", "rate-0.01"):
+        found = s["rows"].get(f"{name}/global")
+        if found is not None:
+            at_zero = found["mAP"]["by_seed"][found["seeds"].index(0)]
+            lines.append([f"{ROWS[name].learning_rate:g}", f"{at_zero:.3f}"])
+    return _table(("learning rate", "mAP of the backbone alone, seed 0"), lines)
+
+
+def _figure2(s: Summary) -> str:
+    lines = []
+    for row in figure2_rows():
+        if f"{row.name}/fused" in s["rows"]:
+            streams = [_value(s["rows"][f"{row.name}/{stream}"]["mAP"]) for stream in ("local", "fused")]
+            hits = _hits(s, row.name)
+            gflop = s["costs"][row.name]["gflop"] / s["costs"]["alone"]["gflop"]
+            found = s["rows"][f"{row.name}/fused"]
+            lines.append(
+                [str(row.num_crops), f"{row.crop_seconds:g}", *streams, hits[0], f"{gflop:.2f}", _seeds(found)]
+            )
+    head = ("N", "τ, s", "local mAP", "fused mAP", "crops on their event", "FLOP, × alone", "seeds")
+    return _table(head, lines)
+
+
+def figure2_rows() -> list[Any]:
+    """GL-AT and its rows with other crops, by number and then by length."""
+    others = [ROWS[name] for name in ROWS if name.startswith(("N", "tau"))]
+    by_count = sorted([ROWS["glat"], *(row for row in others if row.name.startswith("N"))], key=lambda r: r.num_crops)
+    return [*by_count, *(row for row in others if row.name.startswith("tau"))]
