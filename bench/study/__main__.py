@@ -7,7 +7,9 @@ from pathlib import Path
 
 from glat.cli import reporting_user_errors
 
+from .collect import RESAMPLES
 from .plan import FULL, SMALL
+from .report import PAGE, write
 from .running import run
 
 
@@ -22,7 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_argument("--only", nargs="+", default=[], help="jobs, such as alone joint; default: all")
     training.add_argument("--seeds", nargs="+", type=int, default=[], help="default: those of the plan")
     training.add_argument("--small", action="store_true", help="in some minutes, to see that all of it works")
+    writing = commands.add_parser("report", help="write results, pictures and page from the runs that have ended")
+    writing.add_argument("--out", type=Path, required=True, help="the folder of the runs")
+    writing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
+    writing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
     asked = parser.parse_args(arguments)
+    if asked.command == "report":
+        write(asked.out, asked.to, asked.resamples)
+        return 0
     data = asked.data.resolve() if asked.data is not None else None
     run(asked.out, data, SMALL if asked.small else FULL, asked.processes, asked.only, asked.seeds)
     return 0

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glat.backbones import Backbone
+from glat.config import ModelConfig
 from glat.data import ClipSource
 from glat.frontend import to_float
 from glat.kernels import Crops
@@ -19,13 +21,17 @@ Placement = tuple[list[int], list[int]]  # classes and starts in samples, N each
 class RandomCrops(GlobalLocal):
     """Crops of the selected classes, each anywhere in the clip with equal chance; other places at each hearing."""
 
-    calls = 0
+    calls: Tensor  # in the state dict: a run that goes on draws the places that it would have drawn
+
+    def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
+        super().__init__(global_, local_, config)
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
     def select(self, features: Tensor, wave: Tensor, lengths: Tensor | None) -> tuple[Crops, Tensor]:
         crops, frame_logits = super().select(features, wave, lengths)
         self.calls += 1
-        rng = np.random.default_rng([self.training, self.calls])
+        rng = np.random.default_rng([self.training, int(self.calls)])
         starts = rng.integers(0, wave.shape[1] - self.crop_samples + 1, crops.starts.shape)
         return _cut(wave, crops.classes, torch.from_numpy(starts).to(wave.device), self.crop_samples), frame_logits
 

@@ -1,0 +1,174 @@
+"""The study in small: its rows compare, it goes on where it was stopped, and its page says what its results say."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.study import __main__ as command
+from bench.study import collect, page, training
+from bench.study.placed import EventCrops, placements
+from bench.study.plan import ALONE, GLAT, JOBS, SHARED, SMALL, Job, Row
+from bench.study.report import PAGE, RESULTS, write
+from glat.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+RANDOM, EVENTS = (Row(name, name, crops=name) for name in ("random", "events"))
+TINY = replace(SMALL, train_clips=8, eval_clips=12)
+
+
+def run(rows, folder, seed=0, scale=TINY, say=lambda line: None):
+    """Train rows together and return their result and their state."""
+    training.train(Job(folder.name, tuple(rows), (seed,)), seed, scale, None, folder, say)
+    weights = torch.load(folder / training.WEIGHTS, weights_only=True)
+    return json.loads((folder / training.RESULT).read_text(encoding="utf-8")), weights
+
+
+def of(weights, prefix):
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_global_stream_learns_the_same_beside_any_local_streams_and_beside_none(tmp_path):
+    alone, alone_weights = run([ALONE], tmp_path / "alone")
+    one, one_weights = run([GLAT], tmp_path / "one")
+    many, many_weights = run([RANDOM, GLAT, EVENTS], tmp_path / "many")
+    assert same(of(alone_weights, "global_."), of(one_weights, "global_."))
+    assert same(of(alone_weights, "global_."), of(many_weights, "global_."))
+    assert same(of(one_weights, "models.glat.local_."), of(many_weights, "models.glat.local_."))
+    assert alone["rows"]["alone"]["global"] == many["rows"]["glat"]["global"]
+    assert one["rows"]["glat"] == many["rows"]["glat"]
+    assert many["rows"]["glat"]["local"] != many["rows"]["random"]["local"]
+
+
+def test_the_global_stream_learns_from_the_crops_where_the_weights_are_shared(tmp_path):
+    alone, _ = run([ALONE], tmp_path / "alone")
+    shared, weights = run([SHARED], tmp_path / "shared")
+    assert not of(weights, "models.shared.local_.")
+    assert shared["rows"]["shared"]["global"] != alone["rows"]["alone"]["global"]
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_numbers(tmp_path):
+    class StopError(Exception):
+        pass
+
+    def stop(line):
+        if "step 4 of 4" in line:
+            raise StopError
+
+    whole, whole_weights = run([RANDOM, GLAT], tmp_path / "whole")
+    with pytest.raises(StopError):
+        run([RANDOM, GLAT], tmp_path / "stopped", say=stop)
+    lines = []
+    stopped, stopped_weights = run([RANDOM, GLAT], tmp_path / "stopped", say=lines.append)
+    assert any("going on from step 2" in line for line in lines)
+    assert same(whole_weights, stopped_weights)
+    assert stopped["rows"] == whole["rows"]
+    assert [point["mAP"] for point in stopped["curve"]] == [point["mAP"] for point in whole["curve"]]
+    assert not (tmp_path / "stopped" / training.CHECKPOINT).exists()
+
+
+def test_crops_on_events_are_on_events_and_random_ones_move(tmp_path):
+    result, _ = run([RANDOM, EVENTS], tmp_path / "placed")
+    assert result["hits"]["events"]["share"] == 1
+    clips = training.soundscapes(None, TINY).evaluation
+    W = 3 * clips.sample_rate_hz
+    for events, (classes, starts) in zip(clips.events, placements(clips, 5, W).values(), strict=True):
+        middles = {(e.label, (e.onset_seconds + e.offset_seconds) / 2) for e in events}
+        for label, start in zip(classes, starts, strict=True):
+            assert 0 <= start <= clips.clip_samples - W
+            inside = [
+                start <= middle * clips.sample_rate_hz <= start + W for known, middle in middles if known == label
+            ]
+            assert any(inside)
+    streams = training.Streams(Job("x", (RANDOM,), (0,)), len(clips.classes), TINY.width, 0)
+    model = streams.models["random"].eval()
+    wave = clips.waves[:3]
+    with torch.inference_mode():
+        first, second = (model(wave).crops for _ in range(2))
+    assert torch.equal(first.classes, second.classes)
+    assert not torch.equal(first.starts, second.starts)
+    for b, n in ((0, 0), (2, 4)):
+        start = int(first.starts[b, n])
+        assert torch.equal(first.audio[b, n], wave[b, start : start + W].float() * (1 / 32767))
+
+
+def test_event_crops_of_a_clip_that_they_do_not_know_are_an_error():
+    streams = training.Streams(Job("x", (EVENTS,), (0,)), 12, TINY.width, 0)
+    model = streams.models["events"]
+    assert isinstance(model, EventCrops)
+    model.placements = {}
+    with pytest.raises(KeyError):
+        model(torch.zeros(1, 160_000, dtype=torch.int16))
+
+
+def test_differences_are_seed_by_seed_on_the_same_resamples():
+    rng = np.random.default_rng(0)
+    targets = rng.random((60, 3)) < 0.4
+    good = [np.clip(targets * 0.5 + rng.random(targets.shape), 0, 2).astype(np.float32) / 2 for _ in range(2)]
+    bad = [rng.random(targets.shape).astype(np.float32) for _ in range(2)]
+    jobs = {job.name: job for job in JOBS}
+    runs = [
+        collect.Run(jobs[name], seed, {}, {(row, "global"): probs[seed]}, targets)
+        for name, row, probs in (("alone", "alone", bad), ("longer", "longer", good))
+        for seed in (0, 1)
+    ]
+    judged = collect.Judged(runs, 200)
+    none = judged.difference(("longer", "global"), ("longer", "global"))
+    assert none["mAP"]["interval"] == [0, 0]
+    assert none["mAP"]["by_seed"] == [0, 0]
+    found = judged.difference(("longer", "global"), ("alone", "global"))
+    assert found["seeds"] == [0, 1]
+    assert found["mAP"]["interval"][0] > 0
+    single = [judged.row((row, "global"), [0])["mAP"]["mean"] for row in ("longer", "alone")]
+    assert found["mAP"]["by_seed"][0] == pytest.approx(single[0] - single[1])
+    both = judged.row(("two-alone", "global"))
+    assert both["seeds"] == [0, 1]
+    assert np.allclose(judged.probs["two-alone", "global"][0], (bad[0] + bad[1]) / 2)
+    assert judged.difference(("longer", "global"), ("glat", "fused")) is None
+
+
+def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd, esc10):
+    out = tmp_path / "runs"
+    only = ["--only", "alone", "joint", "longer"]
+    flags = ["run", "--out", str(out), "--small", "--seeds", "0", "--data", str(esc10)]
+    assert command.main([*flags, *only]) == 0
+    assert command.main([*flags, *only]) == 0
+    assert "3 runs in" in (said := capfd.readouterr().out)
+    assert "3 of them finished before" in said
+    assert command.main(["report", "--out", str(out), "--to", str(tmp_path), "--resamples", "20"]) == 0
+    text = (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert "GL-AT, fused" in text
+    assert (tmp_path / "study" / "curves.png").stat().st_size > 10_000
+    with pytest.raises(UserError, match="another size or of other recordings"):
+        command.main(["run", "--out", str(out), "--small", *only])
+    with pytest.raises(UserError, match="no such job"):
+        command.main([*flags, "--only", "nonsense"])
+
+
+def test_every_row_of_the_plan_is_trained_by_one_job_and_agrees_with_its_neighbours():
+    rows = [row.name for job in JOBS for row in job.rows if job.name != "glat"]
+    assert len(rows) == len(set(rows))
+    for job in JOBS:
+        assert len({(r.network, r.schedule, r.learning_rate, r.spec_augment) for r in job.rows}) == 1
+        assert len(job.rows) == 1 or not any(row.share_weights for row in job.rows)
+
+
+def test_the_page_says_what_the_results_say():
+    summary = json.loads(RESULTS.read_text(encoding="utf-8"))
+    text = PAGE.read_text(encoding="utf-8")
+    assert page.with_blocks(text, page.blocks(summary)) == text
+    for name in ("curves.png", "figure2.png"):
+        assert f"study/{name}" in text
+        assert (PAGE.parent / "study" / name).is_file()
+
+
+def test_the_report_of_a_folder_without_runs_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"bench\.study run"):
+        write(tmp_path, tmp_path, resamples=1)
