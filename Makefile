@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test stress bench bench-json bench-results bench-compare lint clean
+.PHONY: train test stress bench bench-json bench-results bench-compare study lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -44,6 +44,13 @@ bench-results: bench-json
 BASE ?= main
 bench-compare: $(STAMP)
 	$(BIN)/python -m bench.compare $(BASE) $(ARGS)
+
+# Hours on two cores; goes on where it was stopped, and writes docs/study.md. DATA: recordings with folds, as esc10.csv.
+STUDY ?= runs/study
+PROCESSES ?= 2
+study: $(STAMP)
+	$(BIN)/python -m bench.study run --out $(STUDY) $(if $(DATA),--data $(DATA)) --processes $(PROCESSES)
+	$(BIN)/python -m bench.study report --out $(STUDY)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -120,6 +120,8 @@ DIFFERENCES: tuple[tuple[str, str, tuple[int, ...] | None], ...] = tuple(
         ("glat/fused", "two-alone/global"),
         ("glat/fused", "three-alone/global"),
         ("longer/global", "alone/global"),
+        ("glat-shorter/fused", "alone/global"),
+        ("glat/fused", "glat-shorter/fused"),
     )
 ) + tuple(
     (f"{row}/{stream}", f"glat/{stream}", None)

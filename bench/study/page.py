@@ -86,12 +86,14 @@ def _main(s: Summary, prefix: str) -> str:
             cost = [f"{gflop:.3f}", f"{gflop * schedule / alone:.2f}", _seconds_a_step(s, job)]
             lines.append([title, *scores, *cost, _seeds(found)])
 
+    line(f"{prefix}shorter/global", ROWS["shorter"].title, alone, 1 / EQUAL_COMPUTE, f"{prefix}shorter")
     line(f"{prefix}alone/global", "backbone alone", alone, 1.0, f"{prefix}alone")
-    line(f"{prefix}longer/global", f"alone, {EQUAL_COMPUTE:g} × the steps", alone, EQUAL_COMPUTE, f"{prefix}longer")
+    line(f"{prefix}longer/global", ROWS["longer"].title, alone, EQUAL_COMPUTE, f"{prefix}longer")
     for name, size in ENSEMBLES.items():
         line(f"{prefix}{name}-alone/global", f"{name} alone, averaged", size * alone, 1.0)
     glat = s["costs"][f"{prefix}glat"]["gflop"]
     job = "glat" if not prefix else f"{prefix}glat"
+    line(f"{prefix}glat-shorter/fused", f"{ROWS['glat-shorter'].title}, fused", glat, 1 / EQUAL_COMPUTE, "glat-shorter")
     line(f"{prefix}glat/global", "GL-AT, global", alone, 1.0)
     line(f"{prefix}glat/local", "GL-AT, local", glat, 1.0)
     line(f"{prefix}glat/fused", "**GL-AT, fused**", glat, 1.0, job)
@@ -104,12 +106,14 @@ def _main(s: Summary, prefix: str) -> str:
     return _table(head, lines)
 
 
+NETWORKS = {"": "CNN10", "resnet38-": "ResNet38"}
 CLAIMS = {
     "glat/global - alone/global": "(a) joint training improves the global stream",
     "glat/local - glat/global": "(b) local beats global",
     "glat/fused - glat/local": "(c) fused beats local",
     "glat/fused - glat/global": "(c) fused beats global",
     "glat/fused - longer/global": "fused beats equal compute: more steps",
+    "glat-shorter/fused - alone/global": "fused beats equal compute: GL-AT has fewer steps",
     "glat/fused - two-alone/global": "fused beats two networks averaged (0.8 of its compute)",
     "glat/fused - three-alone/global": "fused beats three networks averaged (1.2 of its compute)",
 }
@@ -129,7 +133,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
 
 def _claims(s: Summary) -> str:
     lines = []
-    for prefix, network in (("", "CNN10"), ("resnet38-", "ResNet38")):
+    for prefix, network in NETWORKS.items():
         for key, title in CLAIMS.items():
             one, other = key.split(" - ")
             found = s["differences"].get(f"{prefix}{one} - {prefix}{other}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from glat.plots import COLOURS, STREAM_COLOURS, save, tidy
 
-from .page import ROWS, figure2_rows
+from .page import NETWORKS, ROWS, figure2_rows
 
 Summary = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ def draw(summary: Summary, folder: Path) -> None:
 
 
 def _curves(s: Summary, path: Path) -> None:
-    networks = [name for name in ("", "resnet38-") if f"{name}glat/fused" in s["rows"]]
+    networks = [name for name in NETWORKS if f"{name}glat/fused" in s["rows"]]
     figure = Figure(figsize=(10, 3.6 * max(1, len(networks))), layout="constrained")
     panels = figure.subplots(max(1, len(networks)), 2, squeeze=False)
     for axes, prefix in zip(panels, networks, strict=True):
@@ -52,8 +52,7 @@ def _curves(s: Summary, path: Path) -> None:
         for panel, label in zip(axes, ("steps", "training compute, TFLOP"), strict=True):
             tidy(panel)
             panel.set(xlabel=label, ylabel="mAP")
-        network = ROWS[f"{prefix}alone"].network
-        axes[0].set_title(network, fontsize=10, loc="left")
+        axes[0].set_title(NETWORKS[prefix], fontsize=10, loc="left")
         axes[1].sharey(axes[0])
         axes[1].legend(frameon=False, fontsize=8, loc="lower right")
     save(figure, path)

@@ -90,8 +90,15 @@ EQUAL_COMPUTE = 2.5
 """GL-AT by the backbone alone in FLOPs: 1 + N tau / T0."""
 
 ALONE = Row("alone", "backbone alone", two_streams=False)
-LONGER = replace(ALONE, name="longer", title=f"backbone alone, {EQUAL_COMPUTE:g} times as long", schedule=EQUAL_COMPUTE)
+LONGER = replace(ALONE, name="longer", title=f"backbone alone, {EQUAL_COMPUTE:g} × the steps", schedule=EQUAL_COMPUTE)
 GLAT = Row("glat", "GL-AT")
+# The same compute from the other side: GL-AT with as much as the backbone alone has.
+SHORTER = replace(
+    ALONE, name="shorter", title=f"backbone alone, {1 / EQUAL_COMPUTE:g} × the steps", schedule=1 / EQUAL_COMPUTE
+)
+GLAT_SHORTER = replace(
+    GLAT, name="glat-shorter", title=f"GL-AT, {1 / EQUAL_COMPUTE:g} × the steps", schedule=1 / EQUAL_COMPUTE
+)
 SHARED = Row("shared", "GL-AT, one network for both streams", share_weights=True)
 VARIANTS = (
     Row("suppress-released", "suppress = released", suppress="released"),
@@ -105,7 +112,6 @@ COUNTS = tuple(Row(f"N{n}", f"N = {n}", num_crops=n) for n in (1, 2, 3, 4, 6, 7)
 LENGTHS = tuple(Row(f"tau{t}", f"tau = {t} s", crop_seconds=float(t)) for t in (1, 2, 4, 5))
 RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
 
-MAIN = ("alone", "longer", "glat")
 SEARCH, HELD_OUT = (0, 1, 2), (3, 4)
 """Seeds to look at, and seeds that nothing was chosen by."""
 
@@ -121,6 +127,8 @@ JOBS = (
     Job("glat", (GLAT,), HELD_OUT),
     Job("longer", (LONGER,), SEARCH + HELD_OUT),
     Job("shared", (SHARED,), SEARCH),
+    Job("shorter", (SHORTER,), SEARCH),
+    Job("glat-shorter", (GLAT_SHORTER,), SEARCH),
     Job("resnet38-alone", (resnet38(ALONE),), SEARCH),
     Job("resnet38-glat", (resnet38(GLAT),), SEARCH),
     Job("resnet38-longer", (resnet38(LONGER),), SEARCH),

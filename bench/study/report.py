@@ -1,9 +1,11 @@
 """Writes the study's results, pictures and page from the folders of its runs."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
-from glat.files import replaced, write_json
+from glat.files import replaced, to_json_text
 
 from . import pictures
 from .collect import finished, summarise
@@ -23,9 +25,22 @@ def write(out: Path, to: Path, resamples: int) -> None:
     summary = summarise(finished(out), resamples)
     folder = to / "study"
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RESULTS.name, summary)
-    summary = json.loads((folder / RESULTS.name).read_text(encoding="utf-8"))
+    text = to_json_text(_rounded(summary), indent=1)
+    # A list of numbers on one line: half the file.
+    text = re.sub(r"\[([^\[\]{}\"]*)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    with replaced(folder / RESULTS.name) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    summary = json.loads(text)
     pictures.draw(summary, folder)
     text = with_blocks(PAGE.read_text(encoding="utf-8"), blocks(summary))
     with replaced(to / PAGE.name) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _rounded(value: Any) -> Any:
+    """To five digits behind the point, more than the page shows."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 5) if isinstance(value, float) else value
