@@ -10,9 +10,9 @@ import torch
 
 from bench.study import __main__ as command
 from bench.study import collect, page, training
-from bench.study.placed import EventCrops, placements
 from bench.study.plan import ALONE, GLAT, JOBS, SHARED, SMALL, Job, Row
 from bench.study.report import PAGE, RESULTS, write
+from bench.study.variants import EventCrops, placements
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

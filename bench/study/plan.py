@@ -48,6 +48,8 @@ class Row:
     suppress: Literal["none", "released", "crop"] = "none"
     rank_by: Literal["clip", "frame_max", "frame_mean"] = "clip"
     share_weights: bool = False
+    crop_pooling: Literal["max_mean", "max", "linear", "exponential"] = "max_mean"
+    """What pools the crops' scores, in training too; the paper: 0.5 (max + mean)."""
 
     def model(self) -> ModelConfig:
         """The part that the library configures."""
@@ -110,6 +112,7 @@ VARIANTS = (
 # Beside N = 5 and tau = 3 s of GLAT.
 COUNTS = tuple(Row(f"N{n}", f"N = {n}", num_crops=n) for n in (1, 2, 3, 4, 6, 7))
 LENGTHS = tuple(Row(f"tau{t}", f"tau = {t} s", crop_seconds=float(t)) for t in (1, 2, 4, 5))
+POOLED = tuple(Row(f"pool-{name}", f"crops pooled: {name}", crop_pooling=name) for name in ("max", "linear"))
 RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
 
 SEARCH, HELD_OUT = (0, 1, 2), (3, 4)
@@ -132,6 +135,7 @@ JOBS = (
     Job("resnet38-alone", (resnet38(ALONE),), SEARCH),
     Job("resnet38-glat", (resnet38(GLAT),), SEARCH),
     Job("resnet38-longer", (resnet38(LONGER),), SEARCH),
+    Job("pooling", POOLED, SEARCH + HELD_OUT),
     Job("counts", COUNTS, SEARCH),
     Job("lengths", LENGTHS, SEARCH),
     *(Job(row.name, (row,), (0,)) for row in RATES),

@@ -1,4 +1,5 @@
-"""GL-AT with crops from elsewhere than the selection: the floor and the ceiling of what selecting is worth."""
+"""GL-AT with crops from elsewhere than the selection, the floor and the ceiling of what selecting is worth; and with
+scores of crops that are pooled otherwise."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,9 +14,20 @@ from glat.config import ModelConfig
 from glat.data import ClipSource
 from glat.frontend import to_float
 from glat.kernels import Crops
-from glat.model import GlobalLocal
+from glat.model import GlobalLocal, Scores
+from glat.pooling import pool_logits
 
 Placement = tuple[list[int], list[int]]  # classes and starts in samples, N each
+
+
+class OtherPooling(GlobalLocal):
+    """The crops' scores pooled by one of `glat.pooling.POOLINGS`, in training too: one score in the place of N."""
+
+    pooling: str
+
+    def hear_crops(self, features: Tensor, clip_logits: Tensor, wave: Tensor, lengths: Tensor | None = None) -> Scores:
+        scores = super().hear_crops(features, clip_logits, wave, lengths)
+        return scores._replace(crop_logits=pool_logits(scores.crop_logits, self.pooling)[:, None])
 
 
 class RandomCrops(GlobalLocal):
