@@ -36,6 +36,8 @@ class ModelConfig:
     """What ranks the classes: the clip score, or the largest or mean frame score."""
     clip_pooling: Literal["own", "max", "average", "max_mean", "linear", "exponential", "attention"] = "own"
     """What makes the clip's score of its frames' probabilities; own: as the network's authors have it."""
+    crop_pooling: Literal["max_mean", "max", "average", "linear", "exponential"] = "max_mean"
+    """What makes the local stream's score of its crops' probabilities, in training too; max_mean is the paper's."""
     frame_classifier: Literal["global", "local"] = "global"
     """Whose classifier scores the frames of the global stream."""
     select_dropout: float = 0.0
@@ -236,6 +238,7 @@ CHOICES = {
     "sampler": ("plain", "balanced", "alternate", "inverse_frequency"),
     "mixup": ("none", "permuted", "paired"),
     "clip_pooling": ("own", *POOLINGS),
+    "crop_pooling": tuple(name for name in POOLINGS if name != "attention"),  # that has weights of its own
     "suppress": ("none", "released", "crop"),
     "rank_by": ("clip", "frame_max", "frame_mean"),
     "frame_classifier": ("global", "local"),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .pooling import max_mean_log_probs
+from .pooling import max_mean_log_probs, pool_logits
 
 
 class Losses(NamedTuple):
@@ -26,8 +26,10 @@ def global_bce(clip_logits: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(*_same_precision(clip_logits, targets))
 
 
-def local_bce(crop_logits: Tensor, targets: Tensor) -> Tensor:
+def local_bce(crop_logits: Tensor, targets: Tensor, pooling: str = "max_mean") -> Tensor:
     """Equation 6: mean binary cross entropy of ``0.5 (max + mean)`` of ``sigmoid(crop_logits)`` over the crops.
+
+    Or of another of `glat.pooling.pool_logits`' pools, without attention.
 
     Exact in log space: finite with logits of ±1000, and with a gradient where the pooled probability is saturated on
     the wrong side. (A crop that errs alone while the others are right gets little: p is then near 1/2, not near 1.)
@@ -35,20 +37,28 @@ def local_bce(crop_logits: Tensor, targets: Tensor) -> Tensor:
     Args:
         crop_logits: [B, N, L], any floating dtype; computed in float32 also under autocast.
         targets: [B, L] in 0..1.
+        pooling: the paper's is "max_mean".
 
     Source: paper, equations 3 and 6. Deviation: as `global_bce`; in log space, see `max_mean_log_probs`.
     """
     with torch.autocast(crop_logits.device.type, enabled=False):
         z, y = _same_precision(crop_logits, targets)
+        if pooling != "max_mean":
+            return F.binary_cross_entropy_with_logits(pool_logits(z, pooling), y)
         log_p, log_not_p = max_mean_log_probs(z, dim=1)
         return -(y * log_p + (1 - y) * log_not_p).mean()
 
 
 def two_stream_loss(
-    clip_logits: Tensor, crop_logits: Tensor, targets: Tensor, global_weight: float = 1.0, local_weight: float = 1.0
+    clip_logits: Tensor,
+    crop_logits: Tensor,
+    targets: Tensor,
+    global_weight: float = 1.0,
+    local_weight: float = 1.0,
+    crop_pooling: str = "max_mean",
 ) -> Losses:
     """Equation 4: ``global_weight * BCE(global) + local_weight * BCE(local)``; the paper has one and one."""
-    global_, local_ = global_bce(clip_logits, targets), local_bce(crop_logits, targets)
+    global_, local_ = global_bce(clip_logits, targets), local_bce(crop_logits, targets, crop_pooling)
     return Losses(global_weight * global_ + local_weight * local_, global_, local_)
 
 

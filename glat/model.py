@@ -11,7 +11,7 @@ from .config import ModelConfig
 from .errors import UserError
 from .frontend import to_float
 from .kernels import Crops, select_crops
-from .pooling import max_mean
+from .pooling import max_mean, pool_logits
 
 
 class Scores(NamedTuple):
@@ -21,6 +21,7 @@ class Scores(NamedTuple):
     frame_logits: Tensor  # [B, T, L], what the crops were selected by
     crop_logits: Tensor  # [B, N, L], of the local stream
     crops: Crops
+    crop_pooling: str = "max_mean"  # a name of `pool_logits`
 
     @property
     def global_probs(self) -> Tensor:
@@ -29,8 +30,10 @@ class Scores(NamedTuple):
 
     @property
     def local_probs(self) -> Tensor:
-        """[B, L], equation 3: 0.5 (max + mean) over the crops."""
-        return max_mean(self.crop_logits.float().sigmoid(), dim=1)
+        """[B, L], equation 3: 0.5 (max + mean) over the crops; or another pool, where the model has one."""
+        if self.crop_pooling == "max_mean":
+            return max_mean(self.crop_logits.float().sigmoid(), dim=1)
+        return pool_logits(self.crop_logits, self.crop_pooling).sigmoid()
 
     @property
     def fused_probs(self) -> Tensor:
@@ -143,7 +146,8 @@ class GlobalLocal(nn.Module):
         crops, frame_logits = self.select(features.detach(), wave, lengths)
         local_features = self.local_.frame_features(crops.audio.flatten(0, 1))
         crop_logits = self.local_.clip_logits(local_features, self.local_.training_dropout())
-        return Scores(clip_logits, frame_logits, crop_logits.unflatten(0, crops.classes.shape), crops)
+        crop_logits = crop_logits.unflatten(0, crops.classes.shape)
+        return Scores(clip_logits, frame_logits, crop_logits, crops, self.config.crop_pooling)
 
     @torch.no_grad()
     def select(self, features: Tensor, wave: Tensor, lengths: Tensor | None) -> tuple[Crops, Tensor]:

@@ -29,7 +29,12 @@ class TrainingStep(nn.Module):
             batch = self.augment(batch)
         scores = self.model(batch.wave, batch.lengths)
         return two_stream_loss(
-            scores.clip_logits, scores.crop_logits, batch.targets, self.global_weight, self.local_weight
+            scores.clip_logits,
+            scores.crop_logits,
+            batch.targets,
+            self.global_weight,
+            self.local_weight,
+            scores.crop_pooling,
         )
 
 

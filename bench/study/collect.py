@@ -1,6 +1,5 @@
 """From the folders of the runs to what the study says: scores with intervals, and differences on the same clips."""
 
-import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from glat.errors import UserError
 from glat.metrics import evaluate_scores
 
 from .networks import NETWORKS
-from .plan import HELD_OUT, JOBS, SEARCH, Job, Row
+from .plan import JOBS, Job, Row
 from .training import CLIP_SECONDS, RESULT, SCORES
 
 RESAMPLES = 1_000
@@ -79,16 +78,12 @@ def by_key(runs: Iterable[Run]) -> dict[Key, dict[int, Probs]]:
 
 
 def ensembles(alone: Mapping[int, Probs], size: int) -> dict[int, Probs]:
-    """Means of `size` networks, each by the seed of its first; within the seeds to search by and those held out."""
-    found = {}
-    for group in (SEARCH, HELD_OUT):
-        seeds = [seed for seed in group if seed in alone]
-        if len(seeds) >= size:
-            turns = itertools.islice(itertools.cycle(seeds), len(seeds) + size - 1)
-            members = [*turns]
-            for i, seed in enumerate(seeds):
-                found[seed] = np.mean([alone[each] for each in members[i : i + size]], axis=0, dtype=np.float32)
-    return found
+    """Means of `size` networks of different seeds, each by the seed of its first."""
+    seeds = sorted(alone)
+    if len(seeds) < size:
+        return {}
+    groups = ([seeds[(i + k) % len(seeds)] for k in range(size)] for i in range(len(seeds)))
+    return {group[0]: np.mean([alone[seed] for seed in group], axis=0, dtype=np.float32) for group in groups}
 
 
 def _mean(global_: Probs, local: Probs) -> Probs:
@@ -107,9 +102,9 @@ def _mean_logit(global_: Probs, local: Probs) -> Probs:
 FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
 
 
-# One minus the other, on some seeds (None: all that both have).
-DIFFERENCES: tuple[tuple[str, str, tuple[int, ...] | None], ...] = tuple(
-    (f"{prefix}{one}", f"{prefix}{other}", None)
+# One minus the other, on all seeds that both have.
+DIFFERENCES = tuple(
+    (f"{prefix}{one}", f"{prefix}{other}")
     for prefix in ("", "resnet38-")
     for one, other in (
         ("glat/global", "alone/global"),
@@ -120,12 +115,26 @@ DIFFERENCES: tuple[tuple[str, str, tuple[int, ...] | None], ...] = tuple(
         ("glat/fused", "two-alone/global"),
         ("glat/fused", "three-alone/global"),
         ("longer/global", "alone/global"),
+        ("pool-max/fused", "glat/fused"),
+        ("pool-max/fused", "longer/global"),
+        ("pool-max/local", "glat/global"),
+        ("pool-max/fused", "two-alone/global"),
+        ("pool-max/fused", "three-alone/global"),
         ("glat-shorter/fused", "alone/global"),
         ("glat/fused", "glat-shorter/fused"),
     )
 ) + tuple(
-    (f"{row}/{stream}", f"glat/{stream}", None)
-    for row in ("shared", "suppress-released", "suppress-crop", "rank-frame-max", "random-crops", "event-crops")
+    (f"{row}/{stream}", f"glat/{stream}")
+    for row in (
+        "pool-max",
+        "pool-linear",
+        "shared",
+        "suppress-released",
+        "suppress-crop",
+        "rank-frame-max",
+        "random-crops",
+        "event-crops",
+    )
     for stream in ("global", "local", "fused")
 )
 
@@ -148,9 +157,9 @@ class Judged:
         """Of a row and stream; empty where there is none."""
         return tuple(sorted(self.probs.get(key, {})))
 
-    def row(self, key: Key, seeds: Sequence[int] | None = None) -> dict[str, Any]:
+    def row(self, key: Key) -> dict[str, Any]:
         """By score: the mean over seeds, the standard deviation between them, the interval of the mean, every seed."""
-        chosen = self.seeds(key) if seeds is None else seeds
+        chosen = self.seeds(key)
         found: dict[str, Any] = {"seeds": list(chosen)}
         for name in SCORE_NAMES:
             values = [self._scores[(*key, seed)][name] for seed in chosen]
@@ -158,9 +167,9 @@ class Judged:
             found[name] = _summary(values, resampled)
         return found
 
-    def difference(self, one: Key, other: Key, seeds: Sequence[int] | None = None) -> dict[str, Any] | None:
+    def difference(self, one: Key, other: Key) -> dict[str, Any] | None:
         """`one` minus `other`, seed by seed and resample by resample; None where they share no seed."""
-        shared = [seed for seed in self.seeds(one) if seed in self.seeds(other) and (seeds is None or seed in seeds)]
+        shared = [seed for seed in self.seeds(one) if seed in self.seeds(other)]
         if not shared:
             return None
         found: dict[str, Any] = {"seeds": shared}
@@ -206,11 +215,10 @@ def summarise(runs: Sequence[Run], resamples: int = RESAMPLES) -> dict[str, Any]
         "differences": {},
         "costs": _costs(rows.values(), first["scale"]["width"], len(first["classes"])),
     }
-    for one, other, seeds in DIFFERENCES:
-        found = judged.difference(_key(one), _key(other), seeds)
+    for one, other in DIFFERENCES:
+        found = judged.difference(_key(one), _key(other))
         if found is not None:
-            held_out = " held out" if seeds == HELD_OUT else ""
-            summary["differences"][f"{one} - {other}{held_out}"] = found
+            summary["differences"][f"{one} - {other}"] = found
     return summary
 
 

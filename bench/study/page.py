@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .plan import EQUAL_COMPUTE, HELD_OUT, JOBS
+from .plan import EQUAL_COMPUTE, FOUND_ON, JOBS
 
 Summary = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ def blocks(summary: Summary) -> dict[str, str]:
         "resnet38": lambda s: _main(s, "resnet38-"),
         "claims": _claims,
         "selection": _selection,
-        "fusion": _fusion,
+        "pooling": _pooling,
         "tuning": _tuning,
         "figure2": _figure2,
     }
@@ -113,6 +113,10 @@ CLAIMS = {
     "glat/fused - glat/local": "(c) fused beats local",
     "glat/fused - glat/global": "(c) fused beats global",
     "glat/fused - longer/global": "fused beats equal compute: more steps",
+    "pool-max/fused - glat/fused": f"crops pooled by max beat the paper's pooling (found on seed {FOUND_ON})",
+    "pool-max/fused - longer/global": "... and equal compute: more steps",
+    "pool-max/fused - three-alone/global": "... and three networks averaged (1.2 of its compute)",
+    "pool-max/local - glat/global": "... and local then beats global",
     "glat-shorter/fused - alone/global": "fused beats equal compute: GL-AT has fewer steps",
     "glat/fused - two-alone/global": "fused beats two networks averaged (0.8 of its compute)",
     "glat/fused - three-alone/global": "fused beats three networks averaged (1.2 of its compute)",
@@ -166,19 +170,21 @@ def _hits(s: Summary, row: str) -> list[str]:
     return [mean("hits", "share"), mean("hits", "by_chance"), mean("training_hits", "share")]
 
 
-def _fusion(s: Summary) -> str:
+def _pooling(s: Summary) -> str:
     lines = []
-    for stream, title in (
-        ("fused", "0.5 (max + mean), the paper's"),
-        ("mean", "mean"),
-        ("mean logit", "mean of logits"),
-    ):
-        found = s["rows"].get(f"glat/{stream}")
-        if found is not None:
-            kept = [x for seed, x in zip(found["seeds"], found["mAP"]["by_seed"], strict=True) if seed in HELD_OUT]
-            held_out = f"{sum(kept) / len(kept):.3f}" if kept else ""
-            lines.append([title, _value(found["mAP"]), held_out])
-    return _table(("fusion of GL-AT's streams", "mAP", f"of it, seeds {' and '.join(map(str, HELD_OUT))}"), lines)
+    for name, title in (("glat", "0.5 (max + mean), the paper's"), ("pool-max", "max"), ("pool-linear", "linear")):
+        if f"{name}/fused" not in s["rows"]:
+            continue
+        for stream, fusion in FUSIONS.items():
+            if stream == "fused" or name != "pool-linear":
+                found = s["rows"][f"{name}/{stream}"]["mAP"]
+                local = _value(s["rows"][f"{name}/local"]["mAP"]) if stream == "fused" else ""
+                by_seed = ", ".join(f"{x:.3f}" for x in found["by_seed"])
+                lines.append([title, local, fusion, _value(found), by_seed])
+    return _table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
+
+
+FUSIONS = {"fused": "0.5 (max + mean), the paper's", "mean": "mean", "mean logit": "mean of logits"}
 
 
 def _tuning(s: Summary) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict
@@ -48,7 +50,7 @@ def run(
     print(f"{len(asked)} runs in {out}, {len(asked) - len(missing)} of them finished before", flush=True)
     threads = max(1, cores() // processes)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(processes, context, _begin, (threads,)) as pool:
         running = {pool.submit(_train, job, seed, scale, data, out) for job, seed in missing}
         try:
             while running:
@@ -58,6 +60,19 @@ def run(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begin(threads: int) -> None:
+    """Of a worker: its share of the cores; it ends with the study, however that ends, so that none trains on unseen."""
+    torch.set_num_threads(threads)
+
+    def follow() -> None:
+        study = multiprocessing.parent_process()
+        assert study is not None
+        study.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _train(job: Job, seed: int, scale: Scale, data: Path | None, out: Path) -> None:

@@ -30,7 +30,7 @@ from glat.training.ranks import ALONE
 
 from .networks import NETWORKS, SAMPLE_RATE_HZ
 from .plan import Job, Row, Scale
-from .variants import EventCrops, OtherPooling, RandomCrops, placements
+from .variants import EventCrops, RandomCrops, placements
 
 RESULT, SCORES, WEIGHTS, CHECKPOINT = "result.json", "scores.npz", "weights.pt", "checkpoint.pt"
 CLIP_SECONDS = 10.0
@@ -59,8 +59,7 @@ class Streams(nn.Module):
         for row in job.rows:
             if row.two_streams:
                 local_ = self.global_ if row.share_weights else stream(1)
-                kind = kinds[row.crops] if row.crop_pooling == "max_mean" else OtherPooling
-                self.models[row.name] = kind(self.global_, local_, row.model())
+                self.models[row.name] = kinds[row.crops](self.global_, local_, row.model())
 
     def forward(self, batch: Batch) -> Losses:
         features = self.global_.frame_features(to_float(batch.wave))
@@ -69,7 +68,7 @@ class Streams(nn.Module):
         on_crops = clip_logits.new_zeros(())
         for model in self.models.values():
             scores = model.hear_crops(features, clip_logits, batch.wave, batch.lengths)
-            on_crops = on_crops + local_bce(scores.crop_logits, batch.targets)
+            on_crops = on_crops + local_bce(scores.crop_logits, batch.targets, scores.crop_pooling)
         return Losses(on_clips + on_crops, on_clips, on_crops / max(1, len(self.models)))
 
 
@@ -230,8 +229,6 @@ def _prepare(model: nn.Module, row: Row, clips: Data[Clips]) -> None:
     """What a model needs beyond its weights: of `EventCrops` the events."""
     assert isinstance(model, GlobalLocal)
     model.check_clip(clips.train.clip_samples)
-    if isinstance(model, OtherPooling):
-        model.pooling = row.crop_pooling
     if isinstance(model, EventCrops):
         sides = (clips.train, clips.evaluation)
         found = (placements(side, row.num_crops, model.crop_samples) for side in sides)

@@ -1,5 +1,4 @@
-"""GL-AT with crops from elsewhere than the selection, the floor and the ceiling of what selecting is worth; and with
-scores of crops that are pooled otherwise."""
+"""GL-AT with crops from elsewhere than the selection: the floor and the ceiling of what selecting is worth."""
 
 import hashlib
 from collections.abc import Mapping
@@ -14,20 +13,9 @@ from glat.config import ModelConfig
 from glat.data import ClipSource
 from glat.frontend import to_float
 from glat.kernels import Crops
-from glat.model import GlobalLocal, Scores
-from glat.pooling import pool_logits
+from glat.model import GlobalLocal
 
 Placement = tuple[list[int], list[int]]  # classes and starts in samples, N each
-
-
-class OtherPooling(GlobalLocal):
-    """The crops' scores pooled by one of `glat.pooling.POOLINGS`, in training too: one score in the place of N."""
-
-    pooling: str
-
-    def hear_crops(self, features: Tensor, clip_logits: Tensor, wave: Tensor, lengths: Tensor | None = None) -> Scores:
-        scores = super().hear_crops(features, clip_logits, wave, lengths)
-        return scores._replace(crop_logits=pool_logits(scores.crop_logits, self.pooling)[:, None])
 
 
 class RandomCrops(GlobalLocal):

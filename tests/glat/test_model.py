@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from glat.backbones import build
-from glat.config import ModelConfig, released
+from glat.config import ModelConfig, OptimConfig, released
 from glat.data import Batch
 from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
@@ -61,6 +61,23 @@ def test_fusion_is_half_of_max_plus_mean():
     torch.testing.assert_close(scores.fused_probs, 0.75 * torch.maximum(g, local) + 0.25 * torch.minimum(g, local))
     p = scores.crop_logits.sigmoid()
     torch.testing.assert_close(local, 0.5 * (p.amax(1) + p.mean(1)))
+
+
+@pytest.mark.parametrize("pooling", ["max", "average", "linear", "exponential"])
+def test_crops_pooled_otherwise_are_scored_trained_and_compiled_so(pooling):
+    model = small_model(crop_pooling=pooling).eval()
+    batch = Batch(noise(), torch.full((2,), 64_000), torch.eye(2, 6))
+    scores = model(batch.wave)
+    p = scores.crop_logits.sigmoid()
+    weights = {"max": p == p.amax(1, keepdim=True), "average": torch.ones_like(p), "linear": p, "exponential": p.exp()}
+    wanted = (p * weights[pooling]).sum(1) / weights[pooling].sum(1)
+    torch.testing.assert_close(scores.local_probs, wanted)
+    step = TrainingStep(model, OptimConfig())
+    losses = step(batch)
+    torch.testing.assert_close(losses.local_, torch.nn.functional.binary_cross_entropy(wanted, batch.targets))
+    torch.testing.assert_close(losses.total, losses.global_ + losses.local_)
+    step.compile(fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(step(batch).total, losses.total)
 
 
 def gradients(model):
