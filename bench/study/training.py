@@ -92,12 +92,13 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     clips = soundscapes(data, scale)
+    facts = versions()  # of the code that is loaded: a checkout during the run changes what git says
     device = pick_device()
     precision = pick_precision(True, device)
     streams = Streams(job, len(clips.train.classes), scale.width, seed)
     for row in job.rows:
         if row.two_streams:
-            _prepare(streams.models[row.name], row, clips)
+            prepare(streams.models[row.name], row, clips)
     streams.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     steps = round(scale.steps * job.first.schedule)
     optim = OptimConfig(
@@ -152,7 +153,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         "learning_rate": job.first.learning_rate,
         "precision": precision.reason,
         "device": device_name(device),
-        "versions": versions(),
+        "versions": facts,
         "classes": clips.train.classes,
         "training_cpu_seconds": seconds,
         "curve": curve,
@@ -225,7 +226,7 @@ def _on(batch: Batch, device: torch.device) -> Batch:
     return Batch(*(column.to(device) for column in batch))
 
 
-def _prepare(model: nn.Module, row: Row, clips: Data[Clips]) -> None:
+def prepare(model: nn.Module, row: Row, clips: Data[Clips]) -> None:
     """What a model needs beyond its weights: of `EventCrops` the events."""
     assert isinstance(model, GlobalLocal)
     model.check_clip(clips.train.clip_samples)
