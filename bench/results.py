@@ -30,7 +30,7 @@ ROWS = {  # by subject and case; a case that was not measured has no row
     ("training", "step resnet38 width 0.25 B=4"): "training step of one ResNet38, width 0.25, B = 4",
     ("inference", "cnn10 width 1 B=4"): "inference, CNN10, B = 4",
     ("inference", "resnet38 width 1 B=4"): "inference, ResNet38, B = 4",
-    ("data", "HDF5 int16, a clip of 10 s"): "a clip read from an int16 pack",
+    ("data", "HDF5 int16, a clip of 10 s"): "a clip read from an int16 pack, as float32",
     ("metrics", "10 resamples, 20371 clips, 4 classes"): "bootstrap, 10 resamples, 20 371 clips, 4 classes",
 }
 
