@@ -40,7 +40,8 @@ bench-json: $(STAMP)
 bench-results: bench-json
 	$(BIN)/python -m bench.results $(JSON)
 
-# Fails where a guarded benchmark of this tree takes more than 1.10 times as long as at the commit BASE.
+# Fails where a guarded benchmark of this tree takes more than 1.10 times as long as at the commit BASE, by the median
+# over pairs of runs; ARGS='--pairs 6 -k packing' chooses, and bench/compare.py says how.
 BASE ?= main
 bench-compare: $(STAMP)
 	$(BIN)/python -m bench.compare $(BASE) $(ARGS)

@@ -1,79 +1,142 @@
 """``python -m bench.compare BASE`` times guarded benchmarks of a commit and of this tree; fails where this is slower.
 
 Both trees are installed as they would be from a wheel and timed by this tree's benchmarks, so that only the library
-differs. Runs alternate: a machine that gets busy slows both.
+differs. Runs are paired, and every other pair goes the other way round (base, head, head, base): a machine that gets
+busy slows both. The rule: of each pair the ratio of the runs' medians, and of these ratios the median; above 1.10 it
+fails. A case above that is looked at a second time before the verdict, alone and in twice as many more pairs: the
+median is then that of all its pairs.
 """
 
 import argparse
 import io
+import json
 import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from glat.bench_report import Competitor, read_report
+from glat.bench_report import Case
 from glat.bench_report.units import duration, three
 from glat.cli import reporting_user_errors
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = 1.10  # times the base's time
+MORE_PAIRS = 2  # times the pairs of the first look, in the second look at a suspect
 Key = tuple[str, str, str]  # subject, case, device
 
 
 @dataclass(frozen=True)
+class Timed:
+    """Our median in one run, and the benchmark that took it, as pytest calls it."""
+
+    seconds: float
+    benchmark: str
+
+
+Run = dict[Key, Timed]
+Pair = tuple[Run, Run]  # base, head
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """Our times of one guarded case on both sides, run by run; a side without a number has none."""
+    """Our times of one guarded case in the pairs of runs that it was meant to be in; None where it has no number."""
 
     key: Key
-    base: tuple[Competitor, ...]
-    head: tuple[Competitor, ...]
+    pairs: tuple[tuple[Timed | None, Timed | None], ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        """This tree's time by the base's, of every pair that has both."""
+        return [head.seconds / base.seconds for base, head in self.pairs if base is not None and head is not None]
 
     @property
     def ratio(self) -> float | None:
-        """The median over the pairs of runs, or None where a side lacks the case.
+        """The median over the pairs, or None where no pair has both."""
+        return median(self.ratios) if self.ratios else None
 
-        The smaller one of that of the runs' medians and that of their fastest calls, as promises have it: other work
-        shifts the medians, and leaves few undisturbed calls.
-        """
-        if not self.base or len(self.base) != len(self.head):
-            return None
-        pairs = list(zip(self.base, self.head, strict=True))
-        return min(
-            median(head.seconds / base.seconds for base, head in pairs),
-            median(head.fastest_seconds / base.fastest_seconds for base, head in pairs),
-        )
+    @property
+    def lost(self) -> bool:
+        """Whether this tree lacks a number in a pair where the base has one."""
+        return any(base is not None and head is None for base, head in self.pairs)
+
+    @property
+    def slower(self) -> bool:
+        return self.ratio is not None and self.ratio > ALLOWED
 
     @property
     def fails(self) -> bool:
         """Slower than allowed, or with a number in the base and none in this tree."""
-        return self.ratio > ALLOWED if self.ratio is not None else len(self.head) < len(self.base)
+        return self.slower or self.lost
+
+    @property
+    def benchmark(self) -> str:
+        """What pytest calls the benchmark of this case."""
+        return next(timed.benchmark for pair in self.pairs for timed in pair if timed is not None)
 
     def __str__(self) -> str:
-        name = ", ".join(self.key)
+        word, name = "FAILS " if self.fails else "holds ", ", ".join(self.key)
+        if self.lost:
+            return f"{word} {name}: no number in this tree in a run where the base has one"
         if self.ratio is None:
-            missing = "this tree" if len(self.head) < len(self.base) else "the base"
-            return f"{'FAILS ' if self.fails else 'new   '} {name}: no number of every run in {missing}"
-        times = " -> ".join(duration(median(run.seconds for run in runs)) for runs in (self.base, self.head))
-        return f"{'FAILS ' if self.fails else 'holds '} {name}: {times}, ×{three(self.ratio)}"
+            return f"new    {name}: no number in the base"
+        sides = zip(*(pair for pair in self.pairs if None not in pair), strict=True)
+        times = " -> ".join(duration(median(timed.seconds for timed in side if timed)) for side in sides)
+        low, high = min(self.ratios), max(self.ratios)
+        return f"{word} {name}: {times}, ×{three(self.ratio)} ({three(low)}–{three(high)}, {len(self.ratios)} pairs)"
 
 
-def verdicts(base: Sequence[Mapping[Key, Competitor]], head: Sequence[Mapping[Key, Competitor]]) -> list[Verdict]:
-    """What to say of the cases of paired runs, each our times by case.
+def verdicts(pairs: Sequence[Pair], second: Sequence[Pair] = (), suspects: Sequence[Key] = ()) -> list[Verdict]:
+    """What to say of every case.
+
+    Args:
+        pairs: of the first look, with all guarded cases.
+        second: of the second look, in which only the suspects count.
 
     Raises:
         UserError: no case has a number on both sides.
     """
-    keys = dict.fromkeys(key for run in (*head, *base) for key in run)
-    found = [Verdict(key, *(tuple(run[key] for run in runs if key in run) for runs in (base, head))) for key in keys]
-    if not any(verdict.ratio is not None for verdict in found):
+    found = []
+    for key in dict.fromkeys(key for pair in pairs for run in reversed(pair) for key in run):
+        looked_at = [*pairs, *(second if key in suspects else ())]
+        found.append(Verdict(key, tuple((base.get(key), head.get(key)) for base, head in looked_at)))
+    if all(verdict.ratio is None for verdict in found):
         raise UserError("no guarded benchmark ran on both sides; look at the output above, or choose a later BASE")
     return found
+
+
+def compare(timed: Callable[[int, str, Sequence[str]], Run], pairs: int) -> list[Verdict]:
+    """Both looks.
+
+    Args:
+        timed: makes one run: its number, "base" or "head", and the benchmarks to run, all guarded ones where there are
+            none.
+        pairs: of the first look.
+    """
+
+    def paired(numbers: range, benchmarks: Sequence[str]) -> list[Pair]:
+        found = []
+        for i in numbers:
+            sides = ("base", "head") if i % 2 == 0 else ("head", "base")
+            runs = {side: timed(i, side, benchmarks) for side in sides}
+            found.append((runs["base"], runs["head"]))
+        return found
+
+    first = paired(range(pairs), ())
+    suspects = [verdict for verdict in verdicts(first) if verdict.slower]
+    if not suspects:
+        return verdicts(first)
+    more = MORE_PAIRS * pairs
+    print(f"\n{len(suspects)} above ×{ALLOWED:g}, a second look in {more} more pairs:", flush=True)
+    for verdict in suspects:
+        print(verdict, flush=True)
+    second = paired(range(pairs, pairs + more), list(dict.fromkeys(verdict.benchmark for verdict in suspects)))
+    return verdicts(first, second, [verdict.key for verdict in suspects])
 
 
 def install(tree: Path, target: Path) -> None:
@@ -95,8 +158,8 @@ def checkout(commit: str, target: Path) -> None:
         tar.extractall(target, filter="data")
 
 
-def run(installed: Path, output: Path, arguments: Sequence[str]) -> dict[Key, Competitor]:
-    """Our seconds in the guarded benchmarks with the library below `installed`."""
+def run(installed: Path, output: Path, benchmarks: Sequence[str], arguments: Sequence[str]) -> Run:
+    """Our seconds in guarded benchmarks with the library below `installed`."""
     # Without site (-S) no .pth file is read, and so no editable installation of this tree stands before `installed`.
     others = [path for path in sys.path if path and Path(path).resolve() != ROOT]
     python = [sys.executable, "-S", "-P"]
@@ -110,33 +173,45 @@ def run(installed: Path, output: Path, arguments: Sequence[str]) -> dict[Key, Co
     ).stdout
     assert Path(where.strip()).is_relative_to(installed), where
     options = ["-q", "-m", "guarded", "--only-ours", "--benchmark-only", "--continue-on-collection-errors"]
-    command = [*python, "-m", "pytest", "bench", *options, f"--benchmark-json={output}", *arguments]
+    command = [*python, "-m", "pytest", *(benchmarks or ["bench"]), *options, f"--benchmark-json={output}", *arguments]
     status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     if status not in (0, 1):  # 1: a benchmark failed, which then has no number
         raise UserError(f"pytest left with status {status}; look at the output above")
-    if not output.is_file() or not output.stat().st_size:  # nothing was timed
+    return read_run(output)
+
+
+def read_run(output: Path) -> Run:
+    """Our times in the JSON of pytest-benchmark, which is empty where nothing was timed."""
+    if not output.is_file() or not output.stat().st_size:
         return {}
-    return {(case.subject, case.name, case.device): case.ours for case in read_report(output).cases}
+    found = {}
+    for entry in json.loads(output.read_text(encoding="utf-8"))["benchmarks"]:
+        for race in entry["extra_info"].get("races", ()):
+            case = Case.from_json(race)
+            found[case.subject, case.name, case.device] = Timed(case.ours.seconds, entry["fullname"])
+    return found
 
 
 def main() -> int:
     """Returns 1 where a guarded benchmark is slower than allowed."""
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
     parser.add_argument("base", help="commit, branch or tag to compare this tree with")
-    parser.add_argument("--runs", type=int, default=3, help="pairs of runs")
+    parser.add_argument("--pairs", type=int, default=4, help="pairs of runs in the first look")
     chosen, arguments = parser.parse_known_args()  # the rest goes to pytest: -k, --race-seconds
-    found: dict[str, list[dict[Key, Competitor]]] = {"base": [], "head": []}
+    if chosen.pairs < 1:
+        raise UserError(f"--pairs {chosen.pairs}; give at least 1")
     with tempfile.TemporaryDirectory(prefix="glat-compare-") as name:
         folder = Path(name).resolve()
         checkout(chosen.base, folder / "tree")
         for side, tree in (("base", folder / "tree"), ("head", ROOT)):
             install(tree, folder / side)
-        for i in range(chosen.runs):
-            for side in found if i % 2 == 0 else reversed(found):
-                print(f"run {i + 1} of {chosen.runs}: {side}", flush=True)
-                found[side].append(run(folder / side, folder / f"{side}{i}.json", arguments))
-    print(f"\nthis tree against {chosen.base}, median of {chosen.runs} paired runs, allowed ×{ALLOWED:g}")
-    judged = verdicts(found["base"], found["head"])
+
+        def timed(i: int, side: str, benchmarks: Sequence[str]) -> Run:
+            print(f"pair {i + 1}: {side}", flush=True)
+            return run(folder / side, folder / f"{side}{i}.json", benchmarks, arguments)
+
+        judged = compare(timed, chosen.pairs)
+    print(f"\nthis tree against {chosen.base}, median ratio of paired runs, allowed ×{ALLOWED:g}")
     for verdict in judged:
         print(verdict)
     return int(any(verdict.fails for verdict in judged))

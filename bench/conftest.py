@@ -9,7 +9,7 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glat.machine import versions
 
-from .limits import Work, measured_rates
+from .limits import ONE_THREAD, Work, measured_rates, threads
 from .race import Race
 from .timing import Competitors, HostTimer, interleaved, timer_for
 
@@ -60,16 +60,16 @@ def enter(request: pytest.FixtureRequest) -> Callable[..., Race]:
         case: str,
         turns: dict[str, list[list[float]]],
         *,
+        work: Work,
         device: str = "cpu",
-        work: Work | None = None,
-        copied: float | None = None,
+        others: Mapping[str, Work] | None = None,
     ) -> Race:
         rates = config.stash[_rates].setdefault(device, {})
-        if work is not None or not rates:  # beside every race: the best of a session is the roof of all of it
+        with threads(1 if device == ONE_THREAD else config.stash[_facts]["torch_threads"]):
             for name, rate in measured_rates(device, budget_seconds=0.3).items():
-                rates[name] = max(rate, rates.get(name, 0.0))
+                rates[name] = max(rate, rates.get(name, 0.0))  # the best of a session is the roof of all of it
         guarded = request.node.get_closest_marker("guarded") is not None
-        found = Race(subject(request.node), case, device, turns, work, rates, copied, guarded)
+        found = Race(subject(request.node), case, device, turns, work, rates, others or {}, guarded)
         config.stash[_races].append(found)
         return found
 
@@ -87,9 +87,9 @@ def race(request: pytest.FixtureRequest, enter: Callable[..., Race]) -> Callable
         case: str,
         competitors: Competitors,
         *,
+        work: Work,
         device: str = "cpu",
-        work: Work | None = None,
-        copied: float | None = None,
+        others: Mapping[str, Work] | None = None,
         outputs: Sequence[Tensor] = (),
         clock: Callable[[], float] | None = None,
     ) -> Race:
@@ -98,7 +98,7 @@ def race(request: pytest.FixtureRequest, enter: Callable[..., Race]) -> Callable
         timer = HostTimer(clock) if clock is not None else timer_for(device)
         budget = request.config.getoption("--race-seconds")
         turns = interleaved(competitors, timer, budget_seconds=budget, outputs=outputs)
-        return enter(case, turns, device=device, work=work, copied=copied if "copy_" in competitors else None)
+        return enter(case, turns, work=work, device=device, others=others)
 
     return start
 

@@ -21,18 +21,20 @@ class ConvolutionalLogMel(nn.Module):
 
     def __init__(self, filters: Tensor) -> None:
         super().__init__()
-        n = torch.arange(1024, dtype=torch.float64)
+        n = torch.arange(1024, dtype=torch.float64, device=filters.device)
         window = 0.5 - 0.5 * torch.cos(2 * math.pi * n / 1024)
-        angles = torch.outer(torch.arange(513.0, dtype=torch.float64), n) % 1024 * (2 * math.pi / 1024)
+        bins = torch.arange(513, dtype=torch.float64, device=filters.device)
+        angles = torch.outer(bins, n) % 1024 * (2 * math.pi / 1024)
         self.real = nn.Parameter((angles.cos() * window)[:, None].float(), requires_grad=False)
         self.imag = nn.Parameter((-angles.sin() * window)[:, None].float(), requires_grad=False)
         self.mel = nn.Parameter(filters.clone(), requires_grad=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        x = F.pad(wave[:, None], (512, 512), mode="reflect")
-        real, imag = (F.conv1d(x, kernel, stride=320)[:, None].transpose(2, 3) for kernel in (self.real, self.imag))
-        mel = (real**2 + imag**2) @ self.mel
-        return 10.0 * torch.log10(mel.clamp(min=1e-10))
+        with torch.autocast(wave.device.type, enabled=False):  # bfloat16 would leave nothing of the quiet bins
+            x = F.pad(wave[:, None], (512, 512), mode="reflect")
+            real, imag = (F.conv1d(x, kernel, stride=320)[:, None].transpose(2, 3) for kernel in (self.real, self.imag))
+            mel = (real**2 + imag**2) @ self.mel
+            return 10.0 * torch.log10(mel.clamp(min=1e-10))
 
 
 class PannsWay(nn.Module):

@@ -18,19 +18,19 @@ class Race:
 
     Args:
         turns: of each competitor, by round, the seconds of its calls.
-        work: what the task asks for at least; None where no limit can be stated.
+        work: what the task asks for at least.
         rates: of the device, as `measured_rates` has them.
-        copied: bytes that the competitor ``copy_`` moves, if there is one: a copy of the task's own size beside it
-            sets the bandwidth in place of `rates`.
+        others: what competitors ask for whose task is another. ``copy_``, a copy of the task's own size, is one, and
+            raises the bandwidth of `rates` where it is faster: a small task may work within a cache.
     """
 
     subject: str
     case: str
     device: str
     turns: dict[str, list[list[float]]]
-    work: Work | None
+    work: Work
     rates: Mapping[str, float]
-    copied: float | None = None
+    others: Mapping[str, Work] = field(default_factory=dict)
     guarded: bool = False
     recorded: dict[str, Any] = field(default_factory=dict)
 
@@ -47,7 +47,9 @@ class Race:
         """Quartiles over the rounds of the time of `name` by the time of ours in the same round."""
         ours = next(iter(self.turns))
         pairs = zip(self.turns[name], self.turns[ours], strict=True)
-        return statistics.quantiles((statistics.median(a) / statistics.median(b) for a, b in pairs), n=4)
+        ratios = [statistics.median(a) / statistics.median(b) for a, b in pairs]
+        # Of all the rounds that there are, not a sample: quartiles lie within what was seen, also of two rounds.
+        return statistics.quantiles(ratios, n=4, method="inclusive")
 
     def promise(self, name: str, factor: float, other: str) -> None:
         """Raise unless `name` is at least `factor` times as fast as `other`; ``--only-ours`` leaves nothing to hold."""
@@ -62,8 +64,9 @@ class Race:
         extra_info.setdefault("races", []).append(self.recorded)
 
     def update_limit(self) -> None:
-        """Write the limit anew where the race was recorded: a later race may have found the machine less busy."""
-        self.recorded["limit"] = self.limit()
+        """Write the limits anew where the race was recorded: a later race may have found the machine less busy."""
+        if self.recorded:
+            self.recorded.update(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """What the JSON carries of it."""
@@ -73,26 +76,27 @@ class Race:
             "case": self.case,
             "device": self.device,
             "guarded": self.guarded,
-            "limit": self.limit(),
+            "limit": self.limit(self.work),
             "competitors": {
                 name: {
                     "seconds": _rounded(seconds[name]),
                     "fastest_seconds": _rounded(fastest[name]),
                     "ratio": [_rounded(x) for x in self.ratio(name)],
                     "rounds": len(turns),
+                    **({"limit": self.limit(self.others[name])} if name in self.others else {}),
                 }
                 for name, turns in self.turns.items()
             },
         }
 
-    def limit(self) -> dict[str, Any] | None:
-        """What the JSON says of the limit, by the rates as they are known at the call."""
-        if self.work is None:
-            return None
-        beside = {"copy": self.copied / self.fastest["copy_"]} if self.copied is not None else {}
-        least, set_by = self.work.limit({**self.rates, **beside})
-        work = {name: getattr(self.work, name) for name in ("formula", "bytes", "flop", "dtype")}
-        return {**work, "seconds": _rounded(least), "set_by": set_by}
+    def limit(self, work: Work) -> dict[str, Any]:
+        """What the JSON says of the limit of some work, by the rates as they are known at the call."""
+        rates = dict(self.rates)
+        if "copy_" in self.turns:
+            rates["copy"] = max(rates["copy"], self.others["copy_"].bytes / self.fastest["copy_"])
+        least, set_by = work.limit(rates)
+        stated = {name: getattr(work, name) for name in ("formula", "bytes", "flop", "dtype")}
+        return {**stated, "seconds": _rounded(least), "set_by": set_by}
 
 
 def _rounded(x: float) -> float:

@@ -58,5 +58,6 @@ class ReleasedStreams(nn.Module):
 
 
 def released_loss(scores: ReleasedScores, targets: Tensor) -> Tensor:
-    """Of the local stream alone; `F.binary_cross_entropy` clamps the logarithms."""
-    return F.binary_cross_entropy(scores.local_probs, targets)
+    """Of the local stream alone; `F.binary_cross_entropy` clamps the logarithms, and autocast refuses it."""
+    with torch.autocast(targets.device.type, enabled=False):
+        return F.binary_cross_entropy(scores.local_probs.float(), targets)

@@ -30,8 +30,8 @@ ROWS = {  # by subject and case; a case that was not measured has no row
     ("training", "step resnet38 width 0.25 B=4"): "training step of one ResNet38, width 0.25, B = 4",
     ("inference", "cnn10 width 1 B=4"): "inference, CNN10, B = 4",
     ("inference", "resnet38 width 1 B=4"): "inference, ResNet38, B = 4",
-    ("data", "HDF5 int16, a clip of 10 s"): "a clip read from an int16 pack",
-    ("metrics", "10 resamples, 20371 clips, 4 classes, one thread"): "bootstrap, 10 resamples, 20 371 clips, 4 classes",
+    ("data", "HDF5 int16, a clip of 10 s"): "a clip read from an int16 pack, as float32",
+    ("metrics", "10 resamples, 20371 clips, 4 classes"): "bootstrap, 10 resamples, 20 371 clips, 4 classes",
 }
 
 
@@ -65,15 +65,14 @@ def readme_table(report: Report, name: str) -> str:
         "|---|---:|---:|---|",
     ]
     for key, title in ROWS.items():
-        same = [case for case in report.cases if (case.subject, case.name, case.device) == (*key, "cpu")]
+        same = [case for case in report.cases if (case.subject, case.name) == key and case.device != "cuda"]
         lines += [_row(title, case) for case in same]
     return "\n".join(lines)
 
 
 def _row(title: str, case: Case) -> str:
     others = [f"{c.name} ×{three(c.ratio[1])}" for c in case.competitors if c is not case.ours]
-    share = reached(case, case.ours) if case.limit else "–"
-    return f"| {title} | {duration(case.ours.seconds)} | {share} | {', '.join(others)} |"
+    return f"| {title} | {duration(case.ours.seconds)} | {reached(case, case.ours)} | {', '.join(others)} |"
 
 
 def with_table(readme: str, table: str) -> str:

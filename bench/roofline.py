@@ -20,16 +20,17 @@ SOURCES = {
     "H200": "NVIDIA, H200 Tensor Core GPU data sheet, SXM",
     "MI300X": "AMD, Instinct MI300X accelerator data sheet, OAM",
 }
-PAPER = {"T": 62, "L": 527, "N": 5, "W": 96_000}
+PAPER = {"S": 320_000, "T": 62, "L": 527, "N": 5, "W": 96_000}
 
 TEXT = """\
 <!-- Printed by: python -m bench.roofline > docs/roofline.md -->
 # The limit beside every figure
 
 A task has to move some bytes and compute some FLOP, whoever computes it and however. A machine moves bytes at the rate
-of a large copy, and computes at the rate of a large matrix product. So the task takes at least
+of a large copy, and computes at that of a large matrix product (GEMM) or convolution, whichever is faster. So the task
+takes at least
 
-    limit = max(bytes / copy bandwidth, FLOP / GEMM rate)
+    limit = max(bytes / copy bandwidth, FLOP / GEMM or convolution rate)
 
 which is the roofline model (Williams, Waterman and Patterson, 2009). Every table of `bench/` has this limit beside its
 times, with the share of it that was reached: 100 % cannot be beaten in memory, and a figure far below it says how much
@@ -38,11 +39,19 @@ there is to gain.
 * Bytes are those that the task needs: each input read once, each output written once. What a program writes in between
   and reads again is no part of the task. `bench/work.py` holds the formulas; they are printed below each table.
 * A multiplication and an addition are two FLOP.
-* The rates are measured in the same run, on the same threads, beside every race, and the best of the run counts: a copy
-  beyond all caches, its bytes read and written both counted, and a square GEMM or a convolution of the task's dtype,
-  whichever is faster. Where a copy of the task's own size races beside it (`copy_`), its fastest call sets the
+* The rates are measured in the same run beside every race, and the best of the run counts: a copy beyond all caches,
+  its bytes read and written both counted, and a square GEMM or a convolution of the task's dtype, whichever is faster.
+  Where a copy of the task's own size races beside it (`copy_`) and its fastest call is faster still, that sets the
   bandwidth: a small task may work within a cache.
-* The training step's float32 limit holds for exact products; convolutions in TF32 on NVIDIA can pass it.
+* A task that runs on one thread, and every time of the processor ("CPU time"), is set against the rates of one thread:
+  the device is then called "cpu, one thread".
+* Float32 products on NVIDIA's GPUs have two rates, exact and in TF32, which is PyTorch's choice for convolutions.
+  Log-mel is set against the exact one, networks in float32 against that of TF32. Results are compared with exact
+  products.
+* A competitor whose task is another one (`copy_`, a backbone alone, packing without the packing) has its own bytes and
+  FLOP, and its share is that of its own limit.
+* Some limits are far below what anybody reaches, and their formulas say why: decoding FLAC is no copy, and ranking
+  scores takes more than reading them. Such a limit says that bytes and products are not what the time goes into.
 * The limit leaves out what it takes to start a kernel, a few microseconds each, and that a copy reaches less than the
   published peak. It can be beaten only where the inputs lie in a cache already; on a GPU the benchmarks empty the
   caches between calls.
@@ -69,9 +78,8 @@ On a machine with one of these GPUs,
     make bench-json JSON=gpu.json
     glat bench-report gpu.json -o gpu.html
 
-measures the copy bandwidth, the GEMM rates and every task above by the device's own events, with the competitors in
-turns, outputs filled with NaN beforehand and inputs that no cache holds, and writes the times in place of the predicted
-ones. One row alone:
+measures the copy bandwidth, the GEMM or convolution rates and every task above by the device's own events, with the
+competitors in turns, outputs filled with NaN beforehand and inputs that no cache holds. One row alone:
 
 {commands}
 """
@@ -80,14 +88,18 @@ ones. One row alone:
 def tasks() -> list[tuple[str, Work, str]]:
     """Name, work and the benchmark that measures it, at the paper's sizes."""
     crops = "bench/kernels/bench_select_crops.py"
-    step = "bench/train/bench_step.py"
+    step = "bench/train/bench_two_streams.py"
     return [
         ("`select_crops`, float32, B = 32", select_crops_work(32, **PAPER), crops),
         ("`select_crops`, int16 waves, B = 32", select_crops_work(32, **PAPER, wave_bytes=2), crops),
         ("`select_crops`, float32, B = 256", select_crops_work(256, **PAPER), crops),
         ("log-mel, B = 32", log_mel_work(32, 320_000), "bench/frontend/bench_logmel.py"),
-        ("training step, CNN10, bfloat16, B = 32", step_work("cnn10", 32, dtype="bfloat16"), step),
-        ("training step, ResNet38, bfloat16, B = 32", step_work("resnet38", 32, dtype="bfloat16"), step),
+        ("training step of both streams, CNN10, bfloat16, B = 32", step_work("cnn10", 32, dtype="bfloat16"), step),
+        (
+            "training step of both streams, ResNet38, bfloat16, B = 32",
+            step_work("resnet38", 32, dtype="bfloat16"),
+            step,
+        ),
     ]
 
 

@@ -1,7 +1,8 @@
 """Seconds of a call by a CPU's clock or by a GPU's events, of competitors that take turns, with nothing left in caches.
 
 A GPU's last cache would otherwise hold inputs of the call before: each call is preceded by a write that is larger than
-it, and inputs come in turn from copies (`Rotation`). Outputs are filled with NaN before they are written (`poison`).
+it, and inputs come in turn from copies (`Rotation`). Outputs are filled with NaN before they are written (`poison`), as
+is memory that new outputs may be given (`poison_freed`).
 """
 
 import time
@@ -14,7 +15,8 @@ from torch import Tensor
 
 Competitors = dict[str, Callable[[], Any]]
 CACHES_WRITTEN = 4  # times the size of the last cache that is written between two calls on a GPU
-MIN_WRITTEN_BYTES = 512 * 2**20  # more than any cache behind L2, and longer to write than a launch takes on the host
+# More than any cache behind L2, and 0.4 ms or more to write: longer than a host takes to send a call of one kernel.
+MIN_WRITTEN_BYTES = 2 * 2**30
 
 
 class Timer(Protocol):
@@ -39,7 +41,9 @@ class DeviceTimer:
     """By two events in the stream of a CUDA or ROCm device.
 
     The write before the first event empties the caches, and keeps the device busy until the host has sent the call, so
-    that a short kernel is not charged with its launch. A call that waits for the device is charged for the wait.
+    that a short kernel is not charged with its launch. A call that waits for the device is charged for the wait, and
+    one of many short kernels for the time that the host takes to send them; a graph of it is not. What was written lies
+    in the last cache until the call displaces it, which costs short kernels some bandwidth, `copy_` among them.
 
     Args:
         spill: a tensor on the device, larger than its caches.
@@ -98,16 +102,32 @@ def poison(outputs: Sequence[Tensor]) -> None:
         out.fill_(torch.nan if out.is_floating_point() else torch.iinfo(out.dtype).max)
 
 
-def captured(call: Callable[[], Any]) -> Callable[[], Any]:
-    """The launches of `call` as a CUDA graph: its replay, which returns the same tensors each time."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        call()  # compiles and warms up: neither may happen while a graph is recorded
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+def poison_freed(like: Sequence[Tensor]) -> None:
+    """Poison memory of these sizes and free it: an allocator hands it to the next call that asks for so much.
+
+    Otherwise a competitor that does not write its result could be given the right one of the competitor before.
+    """
+    poison([torch.empty_like(x) for x in like])
+
+
+def captured(call: Callable[[], Any], cuda: ModuleType | Any = torch.cuda) -> Callable[[], Any]:
+    """The launches of `call` as a CUDA graph: its replay, which returns the same tensors each time.
+
+    `call` must neither wait for the device nor allocate on the host what the graph reads; its inputs must outlive it.
+
+    Args:
+        cuda: `torch.cuda`, or what stands for it in a test.
+    """
+    stream = cuda.Stream()
+    stream.wait_stream(cuda.current_stream())
+    with cuda.stream(stream):
+        for _ in range(3):
+            call()  # compiles and warms up: neither may happen while a graph is recorded
+    cuda.current_stream().wait_stream(stream)
+    graph = cuda.CUDAGraph()
+    with cuda.graph(graph, stream=stream):  # the stream of the warm-up, whose workspaces of libraries are there
         result = call()
+    graph.replay()  # uploads the graph; the first replay takes longer
 
     def replay() -> Any:
         graph.replay()

@@ -1,6 +1,7 @@
 """What the project's tasks ask for at least: bytes and FLOP as formulas, for the limits and for the roofline page.
 
 Letters: B clips, S samples, H hops, F mel bins, T frames, L classes, N crops, W samples of a crop; n is the DFT's size.
+A formula also says what it leaves out, where that is the larger part: a codec's decoding is no copy.
 """
 
 import math
@@ -20,18 +21,73 @@ from .limits import Work
 
 
 def select_crops_work(
-    B: int, T: int, L: int, N: int, W: int, wave_bytes: int = 4, audio_bytes: int = 4, score_bytes: int = 4
+    B: int,
+    S: int,
+    T: int,
+    L: int,
+    N: int,
+    W: int,
+    *,
+    inside: int | None = None,
+    wave_bytes: int = 4,
+    audio_bytes: int = 4,
 ) -> Work:
-    """Each crop read and written once, the rank scores read once, and the frames of the N selected classes."""
-    formula = f"B·N·W·({wave_bytes} + {audio_bytes}) + B·(L + N·T)·{score_bytes} bytes"
-    return Work(formula, B * N * W * (wave_bytes + audio_bytes) + B * (L + N * T) * score_bytes)
+    """Each sample inside a crop read once, each crop written, the rank scores and the frames of the N classes read.
+
+    Args:
+        inside: samples of the waves that lie in one crop or more; None: as many as there can be.
+    """
+    at_most = B * min(N * W, S)
+    read, letter = (at_most, "B·min(N·W, S)") if inside is None else (inside, "R")
+    formula = f"{letter}·{wave_bytes} + B·N·W·{audio_bytes} + B·(L + N·T)·4 bytes"
+    if inside is not None:
+        formula += "; R samples lie inside crops, which overlap"
+    return Work(formula, read * wave_bytes + B * N * W * audio_bytes + B * (L + N * T) * 4)
 
 
-def select_crops_step_work(B: int, S: int, T: int, L: int, N: int, W: int) -> Work:
-    """Forward, and backward: the crops' gradients read, the waves' gradient written and added to where crops lie."""
-    forward = select_crops_work(B, T, L, N, W)
-    formula = f"{forward.formula.removesuffix(' bytes')} + B·(N·W + S)·4 bytes"
+def samples_inside(starts: Tensor, crop_samples: int) -> int:
+    """How many samples lie in one crop or more of their clip; starts [B, N]."""
+    ordered = starts.sort(1).values
+    return int(ordered.diff(dim=1).clamp(max=crop_samples).sum()) + len(starts) * crop_samples
+
+
+def copy_work(x: Tensor) -> Work:
+    """A tensor read, and written elsewhere."""
+    return Work("each byte of the crops read and written", 2 * x.numel() * x.element_size())
+
+
+def select_crops_step_work(B: int, S: int, T: int, L: int, N: int, W: int, inside: int) -> Work:
+    """Forward, and backward: the crops' gradients read, the waves' gradient written."""
+    forward = select_crops_work(B, S, T, L, N, W, inside=inside)
+    formula = forward.formula.replace(" bytes", " + B·(N·W + S)·4 bytes")
     return Work(formula, forward.bytes + 4 * B * (N * W + S))
+
+
+def clip_work(
+    file_bytes: float, S: int, sample_bytes: int, what: str = "file", source_samples: int | None = None, clips: int = 1
+) -> Work:
+    """Clips that are read from a file each and written as S samples.
+
+    Args:
+        file_bytes: of one clip.
+        what: the letter or word for them in the formula.
+        source_samples: where the clip has to be resampled, its samples before.
+        clips: how many.
+    """
+    flop, formula = 0.0, f"{f'{clips}·(' if clips > 1 else ''}{what} + S·{sample_bytes}{')' if clips > 1 else ''} bytes"
+    if source_samples is not None:
+        flop = 2.5 * (source_samples * math.log2(source_samples) + S * math.log2(S))
+        formula += f", {f'{clips}·' if clips > 1 else ''}5/2·(s·log2 s + S·log2 S) FLOP"
+        formula += " to resample s samples as two FFTs"
+    if what == "file":
+        formula += "; decoding is not counted"
+    return Work(formula, clips * (file_bytes + S * sample_bytes), clips * flop)
+
+
+def bootstrap_work(M: int, L: int, R: int) -> Work:
+    """Targets, scores, and how often each of M clips was drawn in R resamples, read; AP and AUC written."""
+    formula = "M·L·(1 + 4) + M·R·4 + 2·L·R·8 bytes of M clips and R resamples; ranking and adding up are not counted"
+    return Work(formula, M * L * 5 + M * R * 4 + 2 * L * R * 8)
 
 
 def log_mel_work(B: int, S: int, hop_samples: int = 320, fft_samples: int = 1024, mel_bins: int = 64) -> Work:
@@ -53,14 +109,17 @@ def network_work(
     """One call of a network with waves [B, S], with the backward pass where it makes gradients.
 
     PyTorch counts the FLOP of convolutions and matrix products. Of the bytes only those that no cache can save are
-    counted: the waves, the weights read, and their gradients written.
+    counted: the waves, the weights read, and the gradients of those that are trained written.
     """
     with FlopCounterMode(display=False) as counter:
         call()
     weights = sum(p.numel() for p in network.parameters())
-    times, passes = ("2·", "forward and backward") if gradients else ("", "forward")
-    formula = f"(B·S + {times}weights)·4 bytes, FLOP of convolutions and matrix products, {passes}, as counted"
-    return Work(formula, 4 * (wave.numel() + (1 + gradients) * weights), counter.get_total_flops(), dtype)
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad) if gradients else 0
+    more, passes = (" + gradients", "forward and backward") if gradients else ("", "forward")
+    formula = f"(B·S + weights{more})·4 bytes, FLOP of convolutions and matrix products, {passes}, as counted"
+    if gradients:
+        formula += "; the optimiser is not counted"
+    return Work(formula, 4 * (wave.numel() + weights + trained), counter.get_total_flops(), dtype)
 
 
 def step_work(backbone: str, B: int, width: float = 1.0, dtype: str = "float32") -> Work:

@@ -15,6 +15,9 @@ from glat.data.manifest import Recording
 from glat.data.packing import Shard, write_shard
 from glat.data.packs import open_packs
 
+from ..limits import ONE_THREAD
+from ..work import clip_work
+
 FILES, REPEATS = 10, 2
 SECONDS, RATE = 10.0, 32_000
 
@@ -55,14 +58,24 @@ def test_packing(suffix: str, rate: int, channels: int, tmp_path: Path, benchmar
     shard = Shard(tmp_path / "shard.h5", listed * REPEATS, ("noise",), RATE, SECONDS)
     write_shard(shard)
     packed = open_packs(shard.path)
-    for row in (0, FILES - 1):
-        np.testing.assert_array_equal(packed.read(row), to_int16(alone(listed[row].path)))
+    for row, recording in enumerate(shard.recordings):
+        np.testing.assert_array_equal(packed.read(row), to_int16(alone(recording.path)))
     count = len(shard.recordings)
+    file_bytes = sum(recording.path.stat().st_size for recording in shard.recordings) / count
+    samples = round(SECONDS * RATE), round(SECONDS * rate)
+    works = [clip_work(file_bytes, samples[0], size, source_samples=samples[1], clips=count) for size in (2, 4)]
     competitors: dict[str, Callable[[], Any]] = {
         "glat": lambda: write_shard(shard),
         "decoding and resampling alone": lambda: [alone(recording.path) for recording in shard.recordings],
     }
     case = f"packing {count} clips, {suffix} {rate} Hz x{channels}, CPU time"
-    finished = race(case, competitors, clock=time.process_time)
+    finished = race(
+        case,
+        competitors,
+        device=ONE_THREAD,
+        work=works[0],
+        others={"decoding and resampling alone": works[1]},
+        clock=time.process_time,
+    )
     finished.record(benchmark.extra_info)
     benchmark.pedantic(competitors["glat"], rounds=1)

@@ -15,8 +15,8 @@ from glat.kernels.crops import reference
 from glat.kernels.testing import assert_same_crops, crop_inputs
 
 from ..released import released_selection
-from ..timing import Rotation, cache_bytes, captured, poison
-from ..work import select_crops_step_work, select_crops_work
+from ..timing import Rotation, cache_bytes, captured, poison, poison_freed
+from ..work import copy_work, samples_inside, select_crops_step_work, select_crops_work
 
 FUSED = {"cpu": "C++", "cuda": "Triton"}
 T, L, S, N, W = 62, 527, 320_000, 5, 96_000  # the paper's CNN10: 10 s at 32 kHz, five crops of 3 s
@@ -33,6 +33,7 @@ def checked(expected: Any, candidates: dict[str, Callable[[], Any]], *outputs: T
     """Run every competitor once, with poisoned outputs, and compare; what is wrong is not timed."""
     for name, call in candidates.items():
         poison(outputs)
+        poison_freed([expected] if isinstance(expected, Tensor) else expected)
         got = call()
         if isinstance(got, Tensor):
             assert torch.equal(got, expected), name
@@ -93,8 +94,10 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
     finished = race(
         f"forward {str(dtype).removeprefix('torch.')} {suppress} B={B}",
         competitors,
-        work=select_crops_work(B, T, L, N, W, wave_bytes=wave.element_size()),
-        copied=2 * out.numel() * 4,
+        work=select_crops_work(
+            B, S, T, L, N, W, inside=samples_inside(expected.starts, W), wave_bytes=wave.element_size()
+        ),
+        others={"copy_": copy_work(out)},
         outputs=[out],
         device=device,
     )
@@ -127,19 +130,23 @@ def test_sizes(B: int, dtype: torch.dtype, device: str, benchmark: Any, race: An
     }
     for call in competitors.values():
         poison([out])
+        poison_freed([out])
         crops = call()
         for b in range(0, B, 16):
             part = slice(b, b + 16)
             expected = reference.select_crops(rank[part], logits[part], wave[part], None, N, W, "none")
             assert_same_crops(Crops(*(x[part] for x in crops)), expected)
+        inside = samples_inside(crops.starts, W)
         del crops
     source, target = torch.zeros_like(out), torch.zeros_like(out)
     competitors["copy_"] = lambda: target.copy_(source)
     finished = race(
         f"forward {str(dtype).removeprefix('torch.')} none B={B}",
         competitors,
-        work=select_crops_work(B, T, L, N, W, out.element_size(), out.element_size()),
-        copied=2 * out.numel() * out.element_size(),
+        work=select_crops_work(
+            B, S, T, L, N, W, inside=inside, wave_bytes=out.element_size(), audio_bytes=out.element_size()
+        ),
+        others={"copy_": copy_work(out)},
         outputs=[out],
         device=device,
     )
@@ -158,6 +165,8 @@ def test_forward_and_backward(B: int, device: str, benchmark: Any, race: Any) ->
     def crop(impl: Any) -> Tensor:
         return select_crops(rank, logits, wave, num_crops=N, crop_samples=W, impl=impl).audio
 
+    starts = reference.select_crops(rank, logits, wave.detach(), None, N, W, "none")[2]
+
     compiled = torch.compile(lambda: crop("reference"), fullgraph=True, dynamic=False)
     fused = FUSED[device]
     competitors: dict[str, Callable[[], Any]] = {
@@ -171,8 +180,8 @@ def test_forward_and_backward(B: int, device: str, benchmark: Any, race: Any) ->
     finished = race(
         f"forward+backward float32 none B={B}",
         competitors,
-        work=select_crops_step_work(B, S, T, L, N, W),
-        copied=2 * grad.numel() * 4,
+        work=select_crops_step_work(B, S, T, L, N, W, samples_inside(starts, W)),
+        others={"copy_": copy_work(grad)},
         device=device,
     )
     finished.record(benchmark.extra_info)

@@ -8,6 +8,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from glat.bootstrap import Resampled, draw, resample
 
+from ..limits import ONE_THREAD
+from ..work import bootstrap_work
+
 M, L = 20_371, 4  # AudioSet's evaluation clips, of its 527 classes
 LABELS_A_CLIP, CLASSES = 2.7, 527
 FEW, MANY = 10, 1000  # resamples
@@ -27,16 +30,26 @@ def test_bootstrap(benchmark: Any, race: Any) -> None:
     targets = generator.random((M, L)) < LABELS_A_CLIP / CLASSES
     probs = (generator.random((M, L), dtype=np.float32) + targets).astype(np.float32) / 2
     few, many = draw(M, FEW, seed=0), draw(M, MANY, seed=0)
-    wanted, found = by_scikit_learn(targets, probs, few), resample(targets, {"": probs}, few)[""]
-    np.testing.assert_allclose(found.ap, wanted.ap, rtol=1e-9)
-    np.testing.assert_allclose(found.auc, wanted.auc, rtol=1e-9)
+    wanted_of_many = by_scikit_learn(targets, probs, many[:, [0, -1]])
+    for counts, columns, workers, wanted in (
+        (few, slice(None), 1, by_scikit_learn(targets, probs, few)),
+        (many, [0, -1], None, wanted_of_many),
+    ):
+        found = resample(targets, {"": probs}, counts, workers=workers)[""]
+        np.testing.assert_allclose(found.ap[:, columns], wanted.ap, rtol=1e-9)
+        np.testing.assert_allclose(found.auc[:, columns], wanted.auc, rtol=1e-9)
     competitors = {
         "glat": lambda: resample(targets, {"": probs}, few, workers=1),
         "scikit-learn": lambda: by_scikit_learn(targets, probs, few),
     }
-    finished = race(f"{FEW} resamples, {M} clips, {L} classes, one thread", competitors)
+    work = bootstrap_work(M, L, FEW)
+    finished = race(f"{FEW} resamples, {M} clips, {L} classes", competitors, device=ONE_THREAD, work=work)
     finished.record(benchmark.extra_info)
-    larger = race(f"{MANY} resamples, {M} clips, {L} classes", {"glat": lambda: resample(targets, {"": probs}, many)})
+    larger = race(
+        f"{MANY} resamples, {M} clips, {L} classes",
+        {"glat": lambda: resample(targets, {"": probs}, many)},
+        work=bootstrap_work(M, L, MANY),
+    )
     larger.record(benchmark.extra_info)
     benchmark.pedantic(competitors["glat"], rounds=1)
     finished.promise("glat", 2, "scikit-learn")

@@ -1,10 +1,11 @@
 """Training and inference of both streams: glat's ``--preset released`` against the released program's way of it.
 
-Beside them the paper's preset and its backbone alone, with Adam each. First, with SpecAugment and dropout off, scores,
-crops, losses and gradients have to agree. The memory is what tensors hold at most, weights and moments of Adam among
-them: a process as a whole also counts the scratch of the convolutions, and gaps, which differ from run to run by a
-tenth. On a CPU torch.compile, which takes a minute or two a network, has the smallest case only, and there is no
-ResNet38 of full width.
+Beside them the paper's preset and its backbone alone, with Adam each; both are other tasks, and have other limits.
+First, with SpecAugment and dropout off, scores, crops, losses and gradients of every competitor have to agree with
+those of another way to them. On a GPU float32 means PyTorch's defaults (convolutions in TF32); results are compared
+with exact products. The memory is what tensors hold at most, weights and moments of Adam among them: a process as a
+whole also counts the scratch of the convolutions, and gaps, which differ from run to run by a tenth. On a CPU
+torch.compile, which takes a minute or two a network, has the smallest case only; ResNet38 of full width has none.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,12 @@ from glat.inference import for_inference
 from glat.model import GlobalLocal, build_model
 from glat.step import TrainingStep
 
+from ..limits import Work, convolution_dtype, products
+from ..panns import PannsWay
+from ..paper_streams import PaperStreams, paper_loss
 from ..released_streams import ReleasedStreams, released_loss
+from ..steps import Way, assert_same_step
+from ..work import network_work
 
 SUBJECT = "training"
 CLASSES, CLIP_SAMPLES = 527, 320_000
@@ -42,14 +48,23 @@ class Size:
     width: float
     B: int
     device: str
+    dtype: str = "float32"  # or bfloat16, by autocast
 
     def __str__(self) -> str:
-        return f"{self.backbone} width {self.width:g} B={self.B}"
+        return f"{self.backbone} width {self.width:g} B={self.B}" + (" bfloat16" if self.dtype == "bfloat16" else "")
 
     @property
     def compiles(self) -> bool:
         """Whether torch.compile takes part."""
         return self.device == "cuda" or (self.backbone, self.width) == ("cnn10", 0.25)
+
+    @property
+    def products(self) -> str:
+        """What nearly all products are made in, as `Work` has it."""
+        return convolution_dtype(self.device) if self.dtype == "float32" else self.dtype
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
     def model(self, preset: TrainConfig, regularised: bool = True) -> GlobalLocal:
         """The same fresh weights at every call, laid out as in train.py."""
@@ -67,14 +82,39 @@ class Size:
         return Batch(*(x.to(self.device) for x in (wave, torch.full((self.B,), CLIP_SAMPLES), targets)))
 
 
-def stepper(network: nn.Module, loss_of: Callable[[], Tensor], fused: bool) -> Callable[[], None]:
+def ways(size: Size, regularised: bool = True) -> dict[str, Callable[[], Way]]:
+    """The competitors' networks in training, each with its loss of the same batch."""
+    batch = size.batch()
+
+    def glat(preset: TrainConfig, compiled: bool = False) -> Way:
+        module = TrainingStep(size.model(preset, regularised), preset.optim).train()
+        if compiled:
+            module.compile(fullgraph=True)
+        return module, lambda: module(batch).total
+
+    def program() -> Way:
+        network = ReleasedStreams(size.model(released(), regularised)).train()
+        return network, lambda: released_loss(network(batch.wave), batch.targets)
+
+    def alone() -> Way:
+        network = size.model(paper(), regularised).global_.train()
+        return network, lambda: F.binary_cross_entropy_with_logits(network(batch.wave), batch.targets)
+
+    found: dict[str, Callable[[], Way]] = {OURS: lambda: glat(released()), PROGRAM: program}
+    found |= {PAPER: lambda: glat(paper()), ALONE: alone}
+    return found | ({COMPILED: lambda: glat(released(), compiled=True)} if size.compiles else {})
+
+
+def stepper(size: Size, way: Way, fused: bool) -> Callable[[], None]:
     """A training step of what an optimiser is given in glat and in the program: the weights that are not frozen."""
-    network.train()
+    network, loss_of = way
     trained = (network.local_ if isinstance(network, ReleasedStreams) else network).parameters()
     adam = torch.optim.Adam([p for p in trained if p.requires_grad], lr=2e-4, amsgrad=True, fused=fused)
 
     def step() -> None:
-        loss_of().backward()
+        with size.autocast():
+            loss = loss_of()
+        loss.backward()
         adam.step()
         adam.zero_grad(set_to_none=True)
 
@@ -82,69 +122,90 @@ def stepper(network: nn.Module, loss_of: Callable[[], Tensor], fused: bool) -> C
 
 
 def steppers(size: Size) -> Makers:
-    batch = size.batch()
+    return {name: lambda name=name, way=way: stepper(size, way(), name != PROGRAM) for name, way in ways(size).items()}
 
-    def glat(preset: TrainConfig, compiled: bool = False) -> Callable[[], None]:
-        module = TrainingStep(size.model(preset), preset.optim)
-        if compiled:
-            module.compile(fullgraph=True)
-        return stepper(module, lambda: module(batch).total, fused=True)
 
-    def program() -> Callable[[], None]:
-        network = ReleasedStreams(size.model(released()))
-        return stepper(network, lambda: released_loss(network(batch.wave), batch.targets), fused=False)
-
-    def alone() -> Callable[[], None]:
-        network = size.model(paper()).global_
-        return stepper(
-            network, lambda: F.binary_cross_entropy_with_logits(network(batch.wave), batch.targets), fused=True
-        )
-
-    makers: Makers = {OURS: lambda: glat(released()), PROGRAM: program, PAPER: lambda: glat(paper()), ALONE: alone}
-    return makers | ({COMPILED: lambda: glat(released(), compiled=True)} if size.compiles else {})
+def step_works(size: Size) -> dict[str, Work]:
+    """What the program's step, the paper's, and that of a backbone alone ask for."""
+    wave, found = size.batch().wave, {}
+    for name in (OURS, PAPER, ALONE):
+        network, loss_of = ways(size)[name]()
+        call = lambda loss_of=loss_of: loss_of().backward()  # noqa: E731
+        found[name] = network_work(network, wave, call, gradients=True, dtype=size.products)
+    return found
 
 
 def scorers(size: Size) -> Makers:
     wave = size.batch().wave
 
+    def scores(network: nn.Module, read: Callable[[Any], Tensor]) -> Callable[[], Tensor]:
+        def call() -> Tensor:
+            with size.autocast():
+                return read(network(wave))
+
+        return call
+
     def glat(compiled: bool = False) -> Callable[[], Tensor]:
         network = for_inference(size.model(released()))
         if compiled:
             network.compile(fullgraph=True)
-        return lambda: network(wave).fused_probs
+        return scores(network, lambda found: found.fused_probs)
 
     def program() -> Callable[[], Tensor]:
-        network = ReleasedStreams(size.model(released())).eval()
-        return lambda: network(wave).fused_probs
+        return scores(ReleasedStreams(size.model(released())).eval(), lambda found: found.fused_probs)
 
     def alone() -> Callable[[], Tensor]:
-        network = for_inference(size.model(paper()).global_)
-        return lambda: network(wave).sigmoid()
+        return scores(for_inference(size.model(paper()).global_), torch.sigmoid)
 
     makers: Makers = {OURS: glat, PROGRAM: program, ALONE: alone}
     return makers | ({COMPILED: lambda: glat(compiled=True)} if size.compiles else {})
 
 
-def check(size: Size) -> None:
-    """Both ways give the same scores, crops, losses and gradients."""
-    model, batch = size.model(released(), regularised=False), size.batch()
-    ours, program = TrainingStep(model, released().optim).train(), ReleasedStreams(model).train()
-    seen, wanted = model(batch.wave), program(batch.wave)
-    assert torch.equal(seen.crops.starts, wanted.starts)
-    for name in ("global_probs", "local_probs", "fused_probs"):
-        torch.testing.assert_close(getattr(seen, name), getattr(wanted, name), rtol=0, atol=1e-5)
-    losses = ours(batch).total, released_loss(wanted, batch.targets)
-    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
-    for loss in losses:
-        loss.backward()
-    gradients = {name.replace("/", "."): p.grad for name, p in program.local_.named_parameters()}
-    for name, parameter in model.local_.named_parameters():
-        expected, found = gradients[f"parts.{name}"], parameter.grad
-        assert expected is not None
-        assert found is not None
-        # Different convolution algorithms round differently, and batch norm's backward pass cancels.
-        assert (found - expected).norm() <= 2e-2 * expected.norm() + 1e-7, name
-    assert all(p.grad is None for p in (*model.global_.parameters(), *program.global_.parameters()))
+def scorer_works(size: Size) -> dict[str, Work]:
+    """What both streams' scores ask for, and those of a backbone alone."""
+    wave, model = size.batch().wave, size.model(released()).eval()
+    networks: dict[str, nn.Module] = {OURS: model, ALONE: model.global_}
+    return {
+        name: network_work(part, wave, lambda part=part: part(wave), gradients=False, dtype=size.products)
+        for name, part in networks.items()
+    }
+
+
+def checked(size: Size) -> Size:
+    """The case in which results are compared: at most two clips, as in many of them some frame has a rival within
+    rounding, and float32 in place of bfloat16."""
+    return replace(size, B=min(size.B, 2), dtype="float32")
+
+
+def check_steps(size: Size) -> None:
+    """Every competitor's loss and gradients are those of another way to them, and ours have the program's crops."""
+    size = checked(size)
+    with products(tf32=False):
+        model, batch, found = size.model(released(), regularised=False), size.batch(), ways(size, regularised=False)
+        seen, wanted = model.train()(batch.wave), ReleasedStreams(model).train()(batch.wave)
+        assert torch.equal(seen.crops.starts, wanted.starts)
+        for name in ("global_probs", "local_probs", "fused_probs"):
+            torch.testing.assert_close(getattr(seen, name), getattr(wanted, name), rtol=0, atol=1e-5)
+        assert_same_step(found[OURS](), found[PROGRAM]())
+        if COMPILED in found:
+            assert_same_step(found[COMPILED](), found[OURS]())
+        both = PaperStreams(size.model(paper(), regularised=False)).train()
+        assert_same_step(found[PAPER](), (both, lambda: paper_loss(both(batch.wave), batch.targets)))
+        one = PannsWay(size.model(paper(), regularised=False).global_).train()  # type: ignore[arg-type]
+        loss_of = lambda: F.binary_cross_entropy_with_logits(one(batch.wave), batch.targets)  # noqa: E731
+        assert_same_step(found[ALONE](), (one, loss_of))
+
+
+def check_scores(size: Size) -> None:
+    """Ours and the compiled scores are the program's, and those of the backbone alone PANNs'."""
+    size = checked(size)
+    with products(tf32=False):
+        makers = scorers(size)
+        wanted = makers[PROGRAM]()()
+        alone = PannsWay(size.model(paper()).global_).eval()  # type: ignore[arg-type]
+        for name in makers.keys() - {PROGRAM}:
+            expected = alone(size.batch().wave).sigmoid() if name == ALONE else wanted
+            torch.testing.assert_close(makers[name]()(), expected, rtol=0, atol=1e-5, msg=lambda s, n=name: f"{n}: {s}")
 
 
 def peak_bytes(make: Callable[[], Callable[[], Any]], device: str) -> int:
@@ -168,10 +229,11 @@ def peak_bytes(make: Callable[[], Callable[[], Any]], device: str) -> int:
 
 
 SIZES = [("cnn10", 0.25, 2), ("resnet38", 0.25, 1), ("cnn10", 1.0, 1), ("resnet38", 1.0, 1)]
+RUNS = [("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16")]
 
 
 @pytest.fixture(params=SIZES, ids=lambda case: f"{case[0]}-{case[1]:g}")
-def size(request: pytest.FixtureRequest, device: str) -> Size:
+def size(request: pytest.FixtureRequest, device: str, dtype: str) -> Size:
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
     backbone, width, B = request.param
@@ -179,38 +241,42 @@ def size(request: pytest.FixtureRequest, device: str) -> Size:
         pytest.skip("a minute or more on a CPU")
     if device == "cpu":
         keep_freed_memory()  # as in train.py
-    return Size(backbone, width, 16 * B if device == "cuda" else B, device)
+    return Size(backbone, width, 32 if device == "cuda" else B, device, dtype)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_training_step(size: Size, device: str, benchmark: Any, race: Any, speed_and_memory: Any) -> None:
-    check(size)
-    makers = steppers(size)
+@pytest.mark.parametrize(("device", "dtype"), RUNS)
+def test_training_step(size: Size, benchmark: Any, race: Any, speed_and_memory: Any) -> None:
+    torch._dynamo.reset()
+    check_steps(size)
+    makers, works = steppers(size), step_works(size)
     competitors = {name: make() for name, make in makers.items()}
-    finished = race(f"two streams, step, {size}", competitors, device=device)
+    others = {name: works[name] for name in (PAPER, ALONE)}
+    finished = race(f"two streams, step, {size}", competitors, device=size.device, work=works[OURS], others=others)
     finished.record(benchmark.extra_info)
     benchmark.pedantic(competitors[OURS], rounds=1)
     del competitors
-    peaks = {name: peak_bytes(makers[name], device) for name in (OURS, PROGRAM)}
+    peaks = {name: peak_bytes(makers[name], size.device) for name in (OURS, PROGRAM)}
     speed_and_memory(f"step {size}", size.B, finished.seconds, peaks, benchmark.extra_info)
-    # With one clip, half of a ResNet38's memory is weights and moments, which both ways have.
-    assert peaks[OURS] <= (0.9 if size.backbone == "resnet38" else 0.8) * peaks[PROGRAM], peaks
-    if device == "cpu":
+    if size.device == "cpu":  # no GPU has been measured, so nothing is promised there
+        # With one clip, half of a ResNet38's memory is weights and moments, which both ways have.
+        assert peaks[OURS] <= (0.9 if size.backbone == "resnet38" else 0.8) * peaks[PROGRAM], peaks
         # At full width four fifths of either step are the same convolutions.
         finished.promise(OURS, 1.3 if size.width < 1 else 1.0, PROGRAM)
         finished.promise(PAPER, 1 / 2.75, ALONE)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(("device", "dtype"), RUNS)
 @torch.inference_mode()
-def test_inference(size: Size, device: str, benchmark: Any, race: Any, speed_and_memory: Any) -> None:
-    makers = scorers(size)
+def test_inference(size: Size, benchmark: Any, race: Any, speed_and_memory: Any) -> None:
+    torch._dynamo.reset()
+    check_scores(size)
+    makers, works = scorers(size), scorer_works(size)
     competitors = {name: make() for name, make in makers.items()}
-    torch.testing.assert_close(competitors[OURS](), competitors[PROGRAM](), rtol=0, atol=1e-5)
-    finished = race(f"two streams, inference, {size}", competitors, device=device)
+    others = {ALONE: works[ALONE]}
+    finished = race(f"two streams, inference, {size}", competitors, device=size.device, work=works[OURS], others=others)
     finished.record(benchmark.extra_info)
     benchmark.pedantic(competitors[OURS], rounds=1)
-    peaks = {name: peak_bytes(makers[name], device) for name in (OURS, PROGRAM)}
+    peaks = {name: peak_bytes(makers[name], size.device) for name in (OURS, PROGRAM)}
     speed_and_memory(f"inference {size}", size.B, finished.seconds, peaks, benchmark.extra_info)
-    if device == "cpu":
+    if size.device == "cpu":
         finished.promise(OURS, 1.3 if size.width < 1 else 1.0, PROGRAM)

@@ -7,7 +7,8 @@ from .units import amount, duration, three
 
 LEGEND = (
     "Median time of interleaved calls; × the time of the first column that has one, with quartiles over the rounds; "
-    "% of the limit reached. The limit is max(bytes / copy bandwidth, FLOP / GEMM rate) of this machine in this run."
+    "% of the limit reached, and the rate of what sets it. The limit is max(bytes / copy bandwidth, FLOP / GEMM or "
+    "convolution rate), whichever of these two is faster, of this machine in this run."
 )
 
 
@@ -34,10 +35,9 @@ def tables(
     """The rates of the devices, a table for each subject, and what has no number, as lines."""
     lines = [""]
     for device, found in rates.items():
-        gemm = ", ".join(
-            f"GEMM or convolution {amount(x, 'FLOP/s')} {name}" for name, x in found.items() if name != "copy"
-        )
-        lines.append(f"{device}: copy {amount(found['copy'], 'B/s')} (read and written), {gemm}")
+        products = ", ".join(f"{amount(x, 'FLOP/s')} {name}" for name, x in found.items() if name != "copy")
+        copy = f"copy {amount(found['copy'], 'B/s')} (read and written)"
+        lines.append(f"{device}: {copy}, GEMM or convolution {products}")
     subjects = by_subject(cases)
     for subject in dict.fromkeys([*subjects, *(item.subject for item in not_measured)]):
         lines += ["", f"### {subject}", ""]
@@ -56,19 +56,42 @@ def gap(item: NotMeasured) -> str:
 
 
 def cell(case: Case, competitor: Competitor) -> str:
-    """``67.0 ms ×8.02 (7.9–8.3) 12 %``."""
+    """``67.0 ms ×8.02 (7.9–8.3) 12 %, 3.10 GB/s``."""
     low, median, high = competitor.ratio
     text = duration(competitor.seconds)
     if competitor is not case.ours:
         text += f" ×{three(median)} ({three(low)}–{three(high)})"
-    return text + (f" {reached(case, competitor)}" if case.limit else "")
+    return f"{text} {reached(case, competitor)}, {rate(case, competitor)}"
 
 
 def reached(case: Case, competitor: Competitor) -> str:
-    """Of the limit, in percent."""
-    assert case.limit is not None
-    percent = 100 * case.limit.seconds / competitor.seconds
+    """Of the limit of what it does, in percent."""
+    percent = 100 * case.limit_of(competitor).seconds / competitor.seconds
     return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
+
+
+def rate(case: Case, competitor: Competitor) -> str:
+    """Bytes or FLOP a second, by what sets the limit."""
+    limit = case.limit_of(competitor)
+    if limit.set_by == "bytes":
+        return amount(limit.bytes / competitor.seconds, "B/s")
+    return amount(limit.flop / competitor.seconds, "FLOP/s")
+
+
+def formulas(cases: Sequence[Case]) -> dict[str, list[str]]:
+    """What was counted for the limits, with the cases, or the competitors of cases, that it was counted for."""
+    shown: dict[str, list[str]] = {}
+    for case in cases:
+        shown.setdefault(case.limit.formula, []).append(title(case))
+        for competitor in case.competitors:
+            if competitor.own_limit is not None:
+                shown.setdefault(competitor.own_limit.formula, []).append(f"{competitor.name} in {title(case)}")
+    return shown
+
+
+def title(case: Case) -> str:
+    """The case, and the device where it is not all of the CPU."""
+    return case.name if case.device == "cpu" else f"{case.name} ({case.device})"
 
 
 def comparison(reports: Sequence[Report]) -> list[str]:
@@ -96,26 +119,16 @@ def _subject_table(cases: Sequence[Case]) -> list[str]:
     rows = [["case", "limit", *names]]
     for case in cases:
         found = {c.name: cell(case, c) for c in case.competitors}
-        limit = f"{duration(case.limit.seconds)} by {case.limit.set_by}" if case.limit else "none stated"
-        rows.append([_case(case), limit, *(found.get(name, "–") for name in names)])
+        limit = f"{duration(case.limit.seconds)} by {case.limit.set_by}"
+        rows.append([title(case), limit, *(found.get(name, "–") for name in names)])
     return _table(rows)
 
 
 def _formulas(cases: Sequence[Case]) -> list[str]:
-    shown: dict[str, list[str]] = {}
-    for case in cases:
-        if case.limit:
-            shown.setdefault(case.limit.formula, []).append(_case(case))
-    if not shown:
-        return []
     lines = ["", "Counted for the limit:", ""]
-    for formula, names in shown.items():
-        lines.append(f"- {'all' if len(names) == len(cases) else ', '.join(names)}: {formula}")
+    for formula, names in formulas(cases).items():
+        lines.append(f"- {'all' if names == [title(case) for case in cases] else ', '.join(names)}: {formula}")
     return lines
-
-
-def _case(case: Case) -> str:
-    return case.name if case.device == "cpu" else f"{case.name} ({case.device})"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

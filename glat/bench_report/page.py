@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jinja2
 
-from .markdown import LEGEND, columns, gap, reached
+from .markdown import LEGEND, columns, formulas, gap, rate, reached, title
 from .results import Case, Competitor, Report, by_subject, compared
 from .roofline import roofline
 from .units import amount, duration, three
@@ -28,6 +28,9 @@ def page(reports: Sequence[Report]) -> str:
         columns=columns,
         pick=_pick,
         reached=reached,
+        rate=rate,
+        formulas=formulas,
+        title=title,
         gap=gap,
         rooflines=[_rooflines(report) for report in reports],
         strip=_strip,
@@ -43,7 +46,7 @@ def _rooflines(report: Report) -> list[tuple[str, str, list[Case]]]:
     found = []
     for subject, cases in by_subject(report.cases).items():
         for device, rates in report.rates.items():
-            shown = [case for case in cases if case.device == device and case.limit is not None]
+            shown = [case for case in cases if case.device == device]
             if shown:
                 found.append((f"{subject}, {device}", roofline(shown, rates), shown))
     return found

@@ -10,17 +10,6 @@ from ..errors import UserError
 
 
 @dataclass(frozen=True)
-class Competitor:
-    """Median and fastest seconds; `ratio` holds the quartiles of its time by ours, round by round."""
-
-    name: str
-    seconds: float
-    fastest_seconds: float
-    ratio: tuple[float, float, float]
-    rounds: int
-
-
-@dataclass(frozen=True)
 class Limit:
     """The least seconds that the machine's rates allow, what sets them (bytes or FLOP), and what was counted."""
 
@@ -33,6 +22,21 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Competitor:
+    """Median and fastest seconds; `ratio` holds the quartiles of its time by ours, round by round.
+
+    `own_limit` is that of a competitor whose task is another than that of the case, e.g. ``copy_``.
+    """
+
+    name: str
+    seconds: float
+    fastest_seconds: float
+    ratio: tuple[float, float, float]
+    rounds: int
+    own_limit: Limit | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """One task on one device; the first competitor is ours."""
 
@@ -40,22 +44,32 @@ class Case:
     name: str
     device: str
     guarded: bool
-    limit: Limit | None
+    limit: Limit
     competitors: tuple[Competitor, ...]
 
     @property
     def ours(self) -> Competitor:
         return self.competitors[0]
 
+    def limit_of(self, competitor: Competitor) -> Limit:
+        """The limit of what a competitor does."""
+        return competitor.own_limit or self.limit
+
     @classmethod
     def from_json(cls, race: dict[str, Any]) -> "Case":
         """From one of the ``races`` of a benchmark's ``extra_info``."""
         competitors = tuple(
-            Competitor(name, c["seconds"], c["fastest_seconds"], tuple(c["ratio"]), c["rounds"])
+            Competitor(
+                name,
+                c["seconds"],
+                c["fastest_seconds"],
+                tuple(c["ratio"]),
+                c["rounds"],
+                Limit(**c["limit"]) if "limit" in c else None,
+            )
             for name, c in race["competitors"].items()
         )
-        limit = Limit(**race["limit"]) if race["limit"] else None
-        return cls(race["subject"], race["case"], race["device"], race["guarded"], limit, competitors)
+        return cls(race["subject"], race["case"], race["device"], race["guarded"], Limit(**race["limit"]), competitors)
 
 
 @dataclass(frozen=True)

@@ -13,23 +13,21 @@ NO_FLOP_X = LEFT + 22  # tasks that only move bytes have no place on a logarithm
 
 
 def roofline(cases: Sequence[Case], rates: Mapping[str, float]) -> str:
-    """The picture of one device's cases that have a limit: ours as numbered dots, competitors as small ones.
+    """The picture of one device's cases: ours as numbered dots, competitors as small ones.
 
     ``copy_`` is no task of its own and is left out. The axes are logarithmic; the roof is flat at the copy bandwidth
-    and falls where the GEMM rate of the cases' dtype sets the limit.
+    and falls where the GEMM or convolution rate of the cases' dtype sets the limit.
     """
-    limits = [(case, case.limit) for case in cases if case.limit is not None]
-    assert limits
     points = [
-        (number, case, limit, competitor)
-        for number, (case, limit) in enumerate(limits, start=1)
+        (number, case, case.limit_of(competitor), competitor)
+        for number, case in enumerate(cases, start=1)
         for competitor in case.competitors
         if competitor.name != "copy_"
     ]
     speeds = [limit.bytes / competitor.seconds for _, _, limit, competitor in points]
     bottom, top = _decades([*speeds, rates["copy"]])
-    ridges = {limit.dtype: rates[limit.dtype] / rates["copy"] for _, limit in limits if limit.dtype in rates}
-    intensities = [limit.flop / limit.bytes for _, limit in limits if limit.flop]
+    ridges = {case.limit.dtype: rates[case.limit.dtype] / rates["copy"] for case in cases}
+    intensities = [limit.flop / limit.bytes for _, _, limit, _ in points if limit.flop]
     first, last = _decades([*intensities, *ridges.values()])
 
     def x(intensity: float) -> float:
@@ -61,7 +59,7 @@ def roofline(cases: Sequence[Case], rates: Mapping[str, float]) -> str:
             end, floor = rates[dtype] / 10.0**bottom, 10.0**bottom
         corners = ((LEFT, y(rates["copy"])), (x(ridge), y(rates["copy"])), (x(end), y(floor)))
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
-        parts.append(f'<polyline class="roof" points="{path}"><title>roof, GEMM in {escape(dtype)}</title></polyline>')
+        parts.append(f'<polyline class="roof" points="{path}"><title>roof, {escape(dtype)}</title></polyline>')
     for (number, case, limit, competitor), speed in zip(points, speeds, strict=True):
         place = f'cx="{x(limit.flop / limit.bytes):.1f}" cy="{y(speed):.1f}"'
         share = 100 * limit.seconds / competitor.seconds
@@ -71,8 +69,8 @@ def roofline(cases: Sequence[Case], rates: Mapping[str, float]) -> str:
         kind = ("ours", 5) if competitor is case.ours else ("other", 3)
         parts.append(f'<circle class="{kind[0]}" {place} r="{kind[1]}"><title>{escape(title)}</title></circle>')
     labels = [
-        (x(limit.flop / limit.bytes), y(limit.bytes / case.ours.seconds), n)
-        for n, (case, limit) in enumerate(limits, start=1)
+        (x(case.limit.flop / case.limit.bytes), y(case.limit.bytes / case.ours.seconds), n)
+        for n, case in enumerate(cases, start=1)
     ]
     for at_x, at_y, text in _spread(labels):
         parts.append(f'<text class="number" x="{at_x:.1f}" y="{at_y:.1f}">{escape(text)}</text>')
