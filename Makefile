@@ -51,7 +51,7 @@ STUDY ?= runs/study
 PROCESSES ?= 2
 study: $(STAMP)
 	$(BIN)/python -m bench.study run --out $(STUDY) $(if $(DATA),--data $(DATA)) --processes $(PROCESSES)
-	$(BIN)/python -m bench.study report --out $(STUDY)
+	$(BIN)/python -m bench.study report --out $(STUDY) $(if $(DATA),--data $(DATA))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

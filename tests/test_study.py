@@ -142,11 +142,14 @@ def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd,
     assert command.main([*flags, *only]) == 0
     assert "3 runs in" in (said := capfd.readouterr().out)
     assert "3 of them finished before" in said
-    assert command.main(["report", "--out", str(out), "--to", str(tmp_path), "--resamples", "20"]) == 0
+    assert (
+        command.main(["report", "--out", str(out), "--data", str(esc10), "--to", str(tmp_path), "--resamples", "20"])
+        == 0
+    )
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert "GL-AT, fused" in text
     assert (tmp_path / "study" / "curves.png").stat().st_size > 10_000
-    with pytest.raises(UserError, match="another size or of other recordings"):
+    with pytest.raises(UserError, match="choose another --out"):
         command.main(["run", "--out", str(out), "--small", *only])
     with pytest.raises(UserError, match="no such job"):
         command.main([*flags, "--only", "nonsense"])
@@ -171,4 +174,4 @@ def test_the_page_says_what_the_results_say():
 
 def test_the_report_of_a_folder_without_runs_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"bench\.study run"):
-        write(tmp_path, tmp_path, resamples=1)
+        write(tmp_path, None, tmp_path, resamples=1)

@@ -17,22 +17,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0."""
     parser = argparse.ArgumentParser(prog="python -m bench.study", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="command")
-    training = commands.add_parser("run", help="train what is missing; the same command goes on where it was stopped")
-    training.add_argument("--out", type=Path, required=True, help="the folder of the runs")
-    training.add_argument("--data", type=Path, help="recordings with folds, as for train.py; default: synthesised")
+    both = argparse.ArgumentParser(add_help=False)
+    both.add_argument("--out", type=Path, required=True, help="the folder of the runs")
+    both.add_argument("--data", type=Path, help="recordings with folds, as for train.py; default: synthesised")
+    training = commands.add_parser(
+        "run", parents=[both], help="train what is missing; the same command goes on where it was stopped"
+    )
     training.add_argument("--processes", type=int, default=1, help="runs at a time, which share the cores")
     training.add_argument("--only", nargs="+", default=[], help="jobs, such as alone joint; default: all")
     training.add_argument("--seeds", nargs="+", type=int, default=[], help="default: those of the plan")
     training.add_argument("--small", action="store_true", help="in some minutes, to see that all of it works")
-    writing = commands.add_parser("report", help="write results, pictures and page from the runs that have ended")
-    writing.add_argument("--out", type=Path, required=True, help="the folder of the runs")
+    writing = commands.add_parser(
+        "report", parents=[both], help="write results, pictures and page from the runs that have ended"
+    )
     writing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
     writing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
     asked = parser.parse_args(arguments)
-    if asked.command == "report":
-        write(asked.out, asked.to, asked.resamples)
-        return 0
     data = asked.data.resolve() if asked.data is not None else None
+    if asked.command == "report":
+        write(asked.out, data, asked.to, asked.resamples)
+        return 0
     run(asked.out, data, SMALL if asked.small else FULL, asked.processes, asked.only, asked.seeds)
     return 0
 

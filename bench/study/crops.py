@@ -1,4 +1,4 @@
-"""What the local stream says of single crops: whether a class is heard where its event is, or all over the clip."""
+"""What the local stream says of single crops: whether a class is heard where its event is, and how to pool them."""
 
 import json
 from pathlib import Path
@@ -6,58 +6,82 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from glat.data import Clips, Data
+from glat.data import Clips
 from glat.files import write_json
 from glat.inference import for_inference
+from glat.metrics import evaluate_scores
 from glat.model import GlobalLocal
+from glat.pooling import max_mean, pool_logits
 
 from .plan import Job, Scale
-from .training import EVALUATED_AT_ONCE, WEIGHTS, Streams, prepare
+from .training import EVALUATED_AT_ONCE, WEIGHTS, Streams
 
 CROPS = "crops.json"
+ROWS = ("glat", "pool-max")
+POOLINGS = ("max_mean", "max", "linear", "average")
 
 
-def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Data[Clips]) -> dict[str, Any]:
-    """By row of a run: the mean probability of a present class in crops with an event of it, and in crops without.
+def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips) -> dict[str, Any]:
+    """By row of `ROWS` in a run that has ended, what its local stream says of the crops of the evaluation clips.
 
-    And ``auc``: how likely a crop with an event scores above one without, of the same clip and class. Kept beside the
+    ``with_event`` and ``without``: the mean probability of a class of the clip in crops with an event of it, and in
+    crops without; ``auc``: how likely one of the former scores above one of the latter, of the same clip and class;
+    ``scored_by``: mAP of the local stream and of the fusion where the same crops are pooled otherwise. Kept beside the
     run's weights.
     """
     path = folder / CROPS
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    streams = Streams(job, len(clips.evaluation.classes), scale.width, seed)
+    streams = Streams(job, len(clips.classes), scale.width, seed)
     streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
     found = {}
     for row in job.rows:
-        if row.two_streams:
+        if row.name in ROWS:
             model = streams.models[row.name]
             assert isinstance(model, GlobalLocal)
-            prepare(model, row, clips)
-            found[row.name] = _of_model(model, clips.evaluation)
+            found[row.name] = _of_model(model, clips)
     write_json(path, found)
     return found
 
 
 @torch.inference_mode()
-def _of_model(model: GlobalLocal, clips: Clips) -> dict[str, float]:
+def _of_model(model: GlobalLocal, clips: Clips) -> dict[str, Any]:
     model = for_inference(model)
-    assert clips.events is not None
-    with_event, without, above = [], [], []
+    batches = [model(clips.waves[rows]) for rows in torch.arange(len(clips)).split(EVALUATED_AT_ONCE)]
+    crop_logits = torch.cat([scores.crop_logits.float() for scores in batches])  # [M, N, L]
+    global_probs = torch.cat([scores.global_probs for scores in batches])
+    starts = torch.cat([scores.crops.starts for scores in batches]) / clips.sample_rate_hz
     seconds = model.crop_samples / clips.sample_rate_hz
-    for rows in torch.arange(len(clips)).split(EVALUATED_AT_ONCE):
-        scores = model(clips.waves[rows])
-        probs = scores.crop_logits.float().sigmoid().numpy()  # [B, N, L]
-        onsets = scores.crops.starts.numpy() / clips.sample_rate_hz  # [B, N]
-        for row, of_clip, first in zip(rows.tolist(), probs, onsets, strict=True):
-            for label in {event.label for event in clips.events[row]}:
-                times = [(e.onset_seconds, e.offset_seconds) for e in clips.events[row] if e.label == label]
-                hit = np.any([(first < off) & (first + seconds > on) for on, off in times], axis=0)
-                heard, unheard = of_clip[hit, label], of_clip[~hit, label]
-                with_event.extend(heard.tolist())
-                without.extend(unheard.tolist())
-                if len(heard) and len(unheard):
-                    difference = heard[:, None] - unheard
-                    above.append(float(((difference > 0) + 0.5 * (difference == 0)).mean()))
-    return {"with_event": float(np.mean(with_event)), "without": float(np.mean(without)), "auc": float(np.mean(above))}
+    scored_by = {pooling: _scored(crop_logits, global_probs, pooling, clips) for pooling in POOLINGS}
+    return _heard(crop_logits.sigmoid(), starts, seconds, clips) | {"scored_by": scored_by}
+
+
+def _scored(crop_logits: Tensor, global_probs: Tensor, pooling: str, clips: Clips) -> dict[str, float]:
+    targets = clips.targets.dense().numpy()
+    local = pool_logits(crop_logits, pooling).sigmoid()
+    fused = max_mean(torch.stack([global_probs, local]), dim=0)
+    return {name: evaluate_scores(targets, p.numpy()).mean_ap for name, p in (("local", local), ("fused", fused))}
+
+
+def _heard(probs: Tensor, starts: Tensor, seconds: float, clips: Clips) -> dict[str, float]:
+    assert clips.events is not None
+    with_event: list[float] = []
+    without: list[float] = []
+    above = []
+    for events, of_clip, first in zip(clips.events, probs.numpy(), starts.numpy(), strict=True):
+        for label in {event.label for event in events}:
+            times = [(e.onset_seconds, e.offset_seconds) for e in events if e.label == label]
+            hit = np.any([(first < off) & (first + seconds > on) for on, off in times], axis=0)
+            heard, unheard = of_clip[hit, label], of_clip[~hit, label]
+            with_event.extend(heard.tolist())
+            without.extend(unheard.tolist())
+            if len(heard) and len(unheard):
+                difference = heard[:, None] - unheard
+                above.append(float(((difference > 0) + 0.5 * (difference == 0)).mean()))
+    return {"with_event": _mean(with_event), "without": _mean(without), "auc": _mean(above)}
+
+
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")

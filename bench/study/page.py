@@ -23,6 +23,7 @@ def blocks(summary: Summary) -> dict[str, str]:
         "claims": _claims,
         "selection": _selection,
         "pooling": _pooling,
+        "crops": _crops,
         "tuning": _tuning,
         "figure2": _figure2,
     }
@@ -182,6 +183,31 @@ def _pooling(s: Summary) -> str:
                 by_seed = ", ".join(f"{x:.3f}" for x in found["by_seed"])
                 lines.append([title, local, fusion, _value(found), by_seed])
     return _table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
+
+
+def _crops(s: Summary) -> str:
+    lines = []
+    for name, title in (("glat", "0.5 (max + mean), the paper's"), ("pool-max", "max")):
+        found = s["crops"].get(name, [])
+        if not found:
+            continue
+
+        def mean(pick: Callable[[Any], float], found: Any = found) -> str:
+            return f"{sum(pick(each) for each in found) / len(found):.3f}"
+
+        said = [mean(lambda each, what=what: each[what]) for what in ("with_event", "without", "auc")]
+        scored = [
+            f"{mean(lambda each, by=by: each['scored_by'][by]['local'])}, "
+            f"{mean(lambda each, by=by: each['scored_by'][by]['fused'])}"
+            for by in CROP_POOLINGS
+        ]
+        lines.append([title, *said, *scored, str(len(found))])
+    head = ["trained with crops pooled by", "a class, in crops with its event", "without", "AUC of the two"]
+    head += [f"local, fused mAP scored by {by}" for by in CROP_POOLINGS.values()]
+    return _table((*head, "seeds"), lines)
+
+
+CROP_POOLINGS = {"max_mean": "the paper's", "max": "max", "linear": "linear", "average": "mean"}
 
 
 FUSIONS = {"fused": "0.5 (max + mean), the paper's", "mean": "mean", "mean logit": "mean of logits"}

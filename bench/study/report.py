@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,36 @@ from glat.files import replaced, to_json_text
 
 from . import pictures
 from .collect import finished, summarise
+from .crops import ROWS, said_of_crops
 from .page import blocks, with_blocks
+from .running import claim
+from .training import soundscapes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "study.md"
 RESULTS = PAGE.parent / "study" / "results.json"
 
 
-def write(out: Path, to: Path, resamples: int) -> None:
+def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
     """Put ``study.md``, with its words as they are in docs/, and ``study/`` with results and pictures into `to`.
 
+    Args:
+        out, data: as for `running.run`.
+        to: the folder.
+        resamples: of the bootstrap.
+
     Raises:
-        UserError: `out` holds no run that has ended.
+        UserError: `out` holds no run that has ended, or a study of other recordings.
     """
-    summary = summarise(finished(out), resamples)
+    runs = finished(out)
+    scale = claim(out, data)
+    clips = soundscapes(data, replace(scale, train_clips=1)).evaluation  # a clip does not depend on how many there are
+    crops: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        if not {row.name for row in run.job.rows}.isdisjoint(ROWS):
+            for name, said in said_of_crops(run.job.folder(out, run.seed), run.job, run.seed, scale, clips).items():
+                crops.setdefault(name, []).append({"seed": run.seed, **said})
+    summary = summarise(runs, resamples) | {"crops": crops}
     folder = to / "study"
     folder.mkdir(parents=True, exist_ok=True)
     text = to_json_text(_rounded(summary), indent=1)

@@ -16,7 +16,7 @@ from glat.errors import UserError
 from glat.files import write_json
 
 from . import training
-from .plan import JOBS, Job, Scale
+from .plan import FULL, JOBS, Job, Scale
 
 STUDY = "study.json"
 
@@ -41,7 +41,7 @@ def run(
         raise UserError(f"--only {unknown[0]}: no such job; choose from {', '.join(known)}")
     if processes < 1:
         raise UserError(f"--processes is {processes}; give 1 or more")
-    _claim(out, scale, data)
+    claim(out, data, scale)
     jobs = [job for job in JOBS if not only or job.name in only]
     # All jobs of a seed before the next seed: what is there when the study is stopped compares.
     order = sorted({seed for job in jobs for seed in job.seeds if not seeds or seed in seeds})
@@ -79,11 +79,25 @@ def _train(job: Job, seed: int, scale: Scale, data: Path | None, out: Path) -> N
     training.train(job, seed, scale, data, job.folder(out, seed), lambda line: print(line, flush=True))
 
 
-def _claim(out: Path, scale: Scale, data: Path | None) -> None:
+def claim(out: Path, data: Path | None, scale: Scale | None = None) -> Scale:
+    """Note what the runs of a folder are of, or see that it is this; returns their size.
+
+    Args:
+        scale: None: that of the folder.
+
+    Raises:
+        UserError: the folder holds runs of another size or of other recordings.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    own = {"scale": asdict(scale), "data": "synthesised" if data is None else data.name}
-    path = out / STUDY
+    path, name = out / STUDY, "synthesised" if data is None else data.name
     if not path.exists():
-        write_json(path, own)
-    elif json.loads(path.read_text(encoding="utf-8")) != own:
-        raise UserError(f"{out} holds a study of another size or of other recordings; choose another --out")
+        scale = scale or FULL
+        write_json(path, {"scale": asdict(scale), "data": name})
+    found = json.loads(path.read_text(encoding="utf-8"))
+    its_scale = Scale(**found["scale"])
+    if found["data"] != name or (scale is not None and its_scale != scale):
+        raise UserError(
+            f"{out} holds a study of {found['data']} and of {its_scale}, not of {name} and {scale or its_scale}; "
+            "choose another --out, or give its --data"
+        )
+    return its_scale
