@@ -13,7 +13,10 @@ from bench.study import collect, page, training
 from bench.study.plan import ALONE, GLAT, JOBS, SHARED, SMALL, Job, Row
 from bench.study.report import PAGE, RESULTS, write
 from bench.study.variants import EventCrops, placements
+from glat.config import OptimConfig
+from glat.data import Batch
 from glat.errors import UserError
+from glat.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parents[1]
 RANDOM, EVENTS = (Row(name, name, crops=name) for name in ("random", "events"))
@@ -45,6 +48,14 @@ def test_a_global_stream_learns_the_same_beside_any_local_streams_and_beside_non
     assert alone["rows"]["alone"]["global"] == many["rows"]["glat"]["global"]
     assert one["rows"]["glat"] == many["rows"]["glat"]
     assert many["rows"]["glat"]["local"] != many["rows"]["random"]["local"]
+
+
+def test_the_loss_of_one_row_is_that_of_the_librarys_step():
+    clips = training.soundscapes(None, TINY).train
+    streams = training.Streams(Job("x", (GLAT,), (0,)), len(clips.classes), TINY.width, 0).train()
+    batch = Batch(clips.waves[:4], clips.lengths[:4], clips.targets.dense()[:4].float())
+    losses, wanted = streams(batch), TrainingStep(streams.models["glat"], OptimConfig())(batch)
+    assert all(torch.equal(one, other) for one, other in zip(losses, wanted, strict=True))
 
 
 def test_the_global_stream_learns_from_the_crops_where_the_weights_are_shared(tmp_path):

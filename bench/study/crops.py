@@ -1,6 +1,7 @@
 """What the local stream says of single crops: whether a class is heard where its event is, and how to pool them."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips)
 
     ``with_event`` and ``without``: the mean probability of a class of the clip in crops with an event of it, and in
     crops without; ``auc``: how likely one of the former scores above one of the latter, of the same clip and class;
-    ``scored_by``: mAP of the local stream and of the fusion where the same crops are pooled otherwise. Kept beside the
-    run's weights.
+    ``scored_by``: mAP of the local stream and of the fusion where the same crops are pooled otherwise;
+    ``batch_statistics``: mAP of the local stream where its batch norm takes the statistics of the crops at hand in place
+    of those that training kept. All is kept beside the run's weights.
     """
     path = folder / CROPS
     if path.exists():
@@ -48,14 +50,20 @@ def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips)
 
 @torch.inference_mode()
 def _of_model(model: GlobalLocal, clips: Clips) -> dict[str, Any]:
+    rows_of = torch.arange(len(clips)).split(EVALUATED_AT_ONCE)
+    learning = deepcopy(model).eval()
+    learning.local_.train()  # of all that this changes, only batch norm is there: neither dropout nor SpecAugment
+    probs = torch.cat([learning(clips.waves[rows]).local_probs for rows in rows_of])
+    batch_statistics = evaluate_scores(clips.targets.dense().numpy(), probs.numpy()).mean_ap
     model = for_inference(model)
-    batches = [model(clips.waves[rows]) for rows in torch.arange(len(clips)).split(EVALUATED_AT_ONCE)]
+    batches = [model(clips.waves[rows]) for rows in rows_of]
     crop_logits = torch.cat([scores.crop_logits.float() for scores in batches])  # [M, N, L]
     global_probs = torch.cat([scores.global_probs for scores in batches])
     starts = torch.cat([scores.crops.starts for scores in batches]) / clips.sample_rate_hz
     seconds = model.crop_samples / clips.sample_rate_hz
     scored_by = {pooling: _scored(crop_logits, global_probs, pooling, clips) for pooling in POOLINGS}
-    return _heard(crop_logits.sigmoid(), starts, seconds, clips) | {"scored_by": scored_by}
+    heard = _heard(crop_logits.sigmoid(), starts, seconds, clips)
+    return heard | {"scored_by": scored_by, "batch_statistics": batch_statistics}
 
 
 def _scored(crop_logits: Tensor, global_probs: Tensor, pooling: str, clips: Clips) -> dict[str, float]:
