@@ -30,8 +30,8 @@ def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips)
     ``with_event`` and ``without``: the mean probability of a class of the clip in crops with an event of it, and in
     crops without; ``auc``: how likely one of the former scores above one of the latter, of the same clip and class;
     ``scored_by``: mAP of the local stream and of the fusion where the same crops are pooled otherwise;
-    ``batch_statistics``: mAP of the local stream where its batch norm takes the statistics of the crops at hand in place
-    of those that training kept. All is kept beside the run's weights.
+    ``batch_statistics``: mAP of the local stream where its batch norm takes the statistics of the crops at hand, not
+    those that training kept. All is kept beside the run's weights.
     """
     path = folder / CROPS
     if path.exists():
