@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbones import Backbone, build
-from .config import ModelConfig
+from .config import CHOICES, ModelConfig
 from .errors import UserError
 from .frontend import to_float
 from .kernels import Crops, select_crops
@@ -95,6 +95,9 @@ class GlobalLocal(nn.Module):
                 f"--frame-classifier local: a {type(local_).__name__} of {local_.channels} features cannot score the "
                 f"{global_.channels} of the {type(global_).__name__}; choose global, or one network for both streams"
             )
+        if config.crop_pooling not in CHOICES["crop_pooling"]:
+            known = ", ".join(CHOICES["crop_pooling"])
+            raise UserError(f"crop_pooling is {config.crop_pooling!r}; choose one of {known}")
         if config.freeze_global:
             global_.requires_grad_(False)
 

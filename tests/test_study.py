@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from bench.study import __main__ as command
-from bench.study import collect, page, training
+from bench.study import collect, crops, page, training
 from bench.study.plan import ALONE, GLAT, JOBS, SHARED, SMALL, Job, Row
 from bench.study.report import PAGE, RESULTS, write
 from bench.study.variants import EventCrops, placements
 from glat.config import OptimConfig
-from glat.data import Batch
+from glat.data import Batch, Event
 from glat.errors import UserError
 from glat.step import TrainingStep
 
@@ -121,17 +121,17 @@ def test_event_crops_of_a_clip_that_they_do_not_know_are_an_error():
 
 def test_differences_are_seed_by_seed_on_the_same_resamples():
     rng = np.random.default_rng(0)
+    jobs = {job.name: job for job in JOBS}
     targets = rng.random((60, 3)) < 0.4
     good = [np.clip(targets * 0.5 + rng.random(targets.shape), 0, 2).astype(np.float32) / 2 for _ in range(2)]
     bad = [rng.random(targets.shape).astype(np.float32) for _ in range(2)]
-    jobs = {job.name: job for job in JOBS}
     runs = [
-        collect.Run(jobs[name], seed, {}, {(row, "global"): probs[seed]}, targets)
-        for name, row, probs in (("alone", "alone", bad), ("longer", "longer", good))
+        collect.Run(jobs[name], seed, {}, {(name, "global"): probs[seed].copy()}, targets)
+        for name, probs in (("alone", bad), ("shorter", bad), ("longer", good))
         for seed in (0, 1)
     ]
     judged = collect.Judged(runs, 200)
-    none = judged.difference(("longer", "global"), ("longer", "global"))
+    none = judged.difference(("shorter", "global"), ("alone", "global"))
     assert none["mAP"]["interval"] == [0, 0]
     assert none["mAP"]["by_seed"] == [0, 0]
     found = judged.difference(("longer", "global"), ("alone", "global"))
@@ -139,10 +139,46 @@ def test_differences_are_seed_by_seed_on_the_same_resamples():
     assert found["mAP"]["interval"][0] > 0
     single = [judged.row((row, "global"))["mAP"]["by_seed"][0] for row in ("longer", "alone")]
     assert found["mAP"]["by_seed"][0] == pytest.approx(single[0] - single[1])
-    both = judged.row(("two-alone", "global"))
-    assert both["seeds"] == [0, 1]
+    both = judged.row(("two-alone", "global"))  # there is but one pair
+    assert both["seeds"] == [0]
+    assert both["mAP"]["deviation"] is None
+    assert judged.difference(("longer", "global"), ("two-alone", "global"))["seeds"] == [0, 1]
     assert np.allclose(judged.probs["two-alone", "global"][0], (bad[0] + bad[1]) / 2)
     assert judged.difference(("longer", "global"), ("glat", "fused")) is None
+
+
+def test_ensembles_are_of_different_networks():
+    alone = {seed: np.full((1, 1), float(seed), np.float32) for seed in (0, 1, 2)}
+    assert {seed: float(p) for seed, p in collect.ensembles(alone, 2).items()} == {0: 0.5, 1: 1.5, 2: 1.0}
+    three = collect.ensembles(alone, 3)
+    assert float(three[0]) == 1
+    assert three[0] is three[1] is three[2]
+    assert collect.ensembles({0: alone[0]}, 2) == {}
+
+
+def test_a_verdict_needs_all_seeds_and_the_interval():
+    def verdict(low, high, *by_seed):
+        return page._verdict({"interval": [low, high], "by_seed": by_seed})
+
+    assert verdict(0.01, 0.03, 0.02, 0.01) == "yes"
+    assert verdict(-0.03, -0.01, -0.02, -0.01) == "no: the reverse"
+    assert verdict(0.01, 0.03, 0.05, -0.01) == "not decided"
+    assert verdict(-0.01, 0.03, 0.01, 0.01) == "not decided"
+    assert verdict(0.01, 0.03, 0.02) == "one seed"
+    assert verdict(0.0, 0.0, 0.0, 0.0) == "no: the same"
+    assert verdict(None, None, 0.1, 0.2) == "not decided"
+
+
+def test_what_is_said_of_crops_is_told_apart_by_their_events():
+    events = ((Event(0, 1.0, 2.0), Event(1, 6.0, 7.0)), (Event(1, 0.0, 0.5),))
+    clips = replace(training.soundscapes(None, TINY).evaluation.subset(np.arange(2)), events=events)
+    starts = torch.tensor([[0.0, 5.0], [0.4, 0.6]])  # of crops of 3 s
+    probs = torch.zeros(2, 2, 12)
+    probs[0, 0, 0], probs[0, 1, 1], probs[1, 0, 1], probs[1, 1, 1] = 0.9, 0.7, 0.2, 0.4
+    said = crops._heard(probs, starts, 3.0, clips)
+    assert said["with_event"] == pytest.approx((0.9 + 0.7 + 0.2) / 3)
+    assert said["without"] == pytest.approx((0 + 0 + 0.4) / 3)
+    assert said["auc"] == pytest.approx(2 / 3)
 
 
 def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd, esc10):
@@ -164,6 +200,14 @@ def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd,
         command.main(["run", "--out", str(out), "--small", *only])
     with pytest.raises(UserError, match="no such job"):
         command.main([*flags, "--only", "nonsense"])
+    with pytest.raises(UserError, match="--seeds 7: the plan has 0, 1, 2"):
+        command.main([*flags[:-4], "--seeds", "7", *flags[-2:]])
+    with pytest.raises(UserError, match="give --to"):
+        command.main(["report", "--out", str(out), "--data", str(esc10)])
+    path = out / "alone-S0" / training.RESULT
+    path.write_text(path.read_text(encoding="utf-8").replace('"learning_rate": 0.003', '"learning_rate": 0.1'), "utf-8")
+    with pytest.raises(UserError, match="alone-S0 was trained by another plan"):
+        command.main([*flags, *only])
 
 
 def test_every_row_of_the_plan_is_trained_once_a_seed_and_agrees_with_its_neighbours():
@@ -178,6 +222,7 @@ def test_the_page_says_what_the_results_say():
     summary = json.loads(RESULTS.read_text(encoding="utf-8"))
     text = PAGE.read_text(encoding="utf-8")
     assert page.with_blocks(text, page.blocks(summary)) == text
+    assert page.NOTHING not in text
     for name in ("curves.png", "figure2.png"):
         assert f"study/{name}" in text
         assert (PAGE.parent / "study" / name).is_file()

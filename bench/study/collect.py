@@ -34,12 +34,20 @@ class Run:
     probs: dict[Key, Probs]  # [M, L]
     targets: NDArray[np.bool_]  # [M, L]
 
+    @classmethod
+    def read(cls, job: Job, seed: int, result: dict[str, Any], path: Path) -> "Run":
+        """With the scores that lie in a file."""
+        with np.load(path) as scores:
+            targets = scores["targets"]
+            probs: dict[Key, Probs] = {_key(name): scores[name] for name in scores.files if name != "targets"}
+        return cls(job, seed, result, probs, targets)
 
-def finished(out: Path) -> list[Run]:
+
+def finished(out: Path, may_be_empty: bool = False) -> list[Run]:
     """The runs of `out` that have ended.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or one of another plan than `JOBS`.
     """
     found = []
     for job in JOBS:
@@ -47,12 +55,11 @@ def finished(out: Path) -> list[Run]:
             folder = job.folder(out, seed)
             if not (folder / RESULT).exists():
                 continue
-            with np.load(folder / SCORES) as scores:
-                targets = scores["targets"]
-                probs = {tuple(name.split("/")): scores[name] for name in scores.files if name != "targets"}
             result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            found.append(Run(job, seed, result, probs, targets))  # type: ignore[arg-type]
-    if not found:
+            if result["plan"] != job.plan():
+                raise UserError(f"{folder} was trained by another plan; remove it, or choose another --out")
+            found.append(Run.read(job, seed, result, folder / SCORES))
+    if not found and not may_be_empty:
         raise UserError(f"{out} holds no run of the study that has ended; train with `python -m bench.study run`")
     return found
 
@@ -78,12 +85,21 @@ def by_key(runs: Iterable[Run]) -> dict[Key, dict[int, Probs]]:
 
 
 def ensembles(alone: Mapping[int, Probs], size: int) -> dict[int, Probs]:
-    """Means of `size` networks of different seeds, each by the seed of its first."""
+    """Means of `size` networks of different seeds, for every seed one that begins with it.
+
+    Of all the networks that there are only one ensemble can be made: it is then that of every seed, the same array.
+    """
     seeds = sorted(alone)
     if len(seeds) < size:
         return {}
-    groups = ([seeds[(i + k) % len(seeds)] for k in range(size)] for i in range(len(seeds)))
-    return {group[0]: np.mean([alone[seed] for seed in group], axis=0, dtype=np.float32) for group in groups}
+    made: dict[frozenset[int], Probs] = {}
+    found = {}
+    for i, seed in enumerate(seeds):
+        group = frozenset(seeds[(i + k) % len(seeds)] for k in range(size))
+        if group not in made:
+            made[group] = np.mean([alone[each] for each in sorted(group)], axis=0, dtype=np.float32)
+        found[seed] = made[group]
+    return found
 
 
 def _mean(global_: Probs, local: Probs) -> Probs:
@@ -115,19 +131,14 @@ DIFFERENCES = tuple(
         ("glat/fused", "two-alone/global"),
         ("glat/fused", "three-alone/global"),
         ("longer/global", "alone/global"),
-        ("pool-max/fused", "glat/fused"),
-        ("pool-max/fused", "longer/global"),
-        ("pool-max/local", "glat/global"),
-        ("pool-max/fused", "two-alone/global"),
-        ("pool-max/fused", "three-alone/global"),
+        ("shared/global", "alone/global"),
+        ("shared/fused", "alone/global"),
         ("glat-shorter/fused", "alone/global"),
         ("glat/fused", "glat-shorter/fused"),
     )
 ) + tuple(
     (f"{row}/{stream}", f"glat/{stream}")
     for row in (
-        "pool-max",
-        "pool-linear",
         "shared",
         "suppress-released",
         "suppress-crop",
@@ -135,7 +146,15 @@ DIFFERENCES = tuple(
         "random-crops",
         "event-crops",
     )
-    for stream in ("global", "local", "fused")
+    for stream in ("local", "fused")
+)
+# On fresh clips, with seeds that nothing was chosen by.
+CONFIRMED = (
+    ("pool-max/fused", "glat/fused"),
+    ("pool-max/fused", "longer/global"),
+    ("pool-max/fused", "two-alone/global"),
+    ("pool-max/local", "glat/global"),
+    ("glat/fused", "longer/global"),
 )
 
 
@@ -159,13 +178,19 @@ class Judged:
 
     def row(self, key: Key) -> dict[str, Any]:
         """By score: the mean over seeds, the standard deviation between them, the interval of the mean, every seed."""
-        chosen = self.seeds(key)
+        different = {id(self.probs[key][seed]): seed for seed in reversed(self.seeds(key))}
+        chosen = sorted(different.values())
         found: dict[str, Any] = {"seeds": list(chosen)}
         for name in SCORE_NAMES:
             values = [self._scores[(*key, seed)][name] for seed in chosen]
             resampled = np.mean([self._resampled[(*key, seed)][name] for seed in chosen], axis=0)
             found[name] = _summary(values, resampled)
         return found
+
+    def differences(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """Those of `pairs` that can be made, by ``one - other``."""
+        found = {f"{one} - {other}": self.difference(_key(one), _key(other)) for one, other in pairs}
+        return {name: difference for name, difference in found.items() if difference is not None}
 
     def difference(self, one: Key, other: Key) -> dict[str, Any] | None:
         """`one` minus `other`, seed by seed and resample by resample; None where they share no seed."""
@@ -197,28 +222,37 @@ def _summary(values: Sequence[float], resampled: Floats) -> dict[str, Any]:
     }
 
 
-def summarise(runs: Sequence[Run], resamples: int = RESAMPLES) -> dict[str, Any]:
-    """All that the page shows, as plain types."""
+def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMPLES) -> dict[str, Any]:
+    """All that the page shows, as plain types.
+
+    Args:
+        runs: with their scores of the evaluation clips.
+        fresh: some of them, with their scores of fresh clips.
+        resamples: of the bootstrap.
+    """
     judged = Judged(runs, resamples)
-    rows = {row.name: row for job in JOBS for row in job.rows}
+    rows = {row.name: row for run in runs for row in run.job.rows}
     first = runs[0].result
     summary: dict[str, Any] = {
         "scale": first["scale"],
         "classes": first["classes"],
         "resamples": resamples,
         "versions": first["versions"],
-        "commits": sorted({run.result["versions"]["commit"] for run in runs}),
+        "commits": sorted({commit for run in runs for commit in run.result["commits"]}),
         "device": first["device"],
         "precision": first["precision"],
         "runs": [_run(run) for run in runs],
         "rows": {f"{row}/{stream}": judged.row((row, stream)) for row, stream in sorted(judged.probs)},
-        "differences": {},
+        "differences": judged.differences(DIFFERENCES),
+        "fresh": {},
         "costs": _costs(rows.values(), first["scale"]["width"], len(first["classes"])),
     }
-    for one, other in DIFFERENCES:
-        found = judged.difference(_key(one), _key(other))
-        if found is not None:
-            summary["differences"][f"{one} - {other}"] = found
+    if fresh:
+        on_fresh = Judged(fresh, resamples)
+        summary["fresh"] = {
+            "rows": {f"{row}/{stream}": on_fresh.row((row, stream)) for row, stream in sorted(on_fresh.probs)},
+            "differences": on_fresh.differences(CONFIRMED),
+        }
     return summary
 
 
@@ -228,7 +262,7 @@ def _key(name: str) -> Key:
 
 
 def _run(run: Run) -> dict[str, Any]:
-    kept = ("seed", "steps", "learning_rate", "training_cpu_seconds", "curve", "hits", "training_hits", "training_rows")
+    kept = ("seed", "steps", "training_cpu_seconds", "curve", "hits", "training_hits", "training_rows")
     return {"job": run.job.name} | {name: run.result[name] for name in kept}
 
 
@@ -246,6 +280,5 @@ def _costs(rows: Iterable[Row], width: float, num_classes: int) -> dict[str, Any
             CLIP_SECONDS,
         )
         flops = costs.two_stream_flops if row.two_streams else costs.clip_flops
-        parameters = costs.parameters_two_streams if row.two_streams and not row.share_weights else costs.parameters
-        found[row.name] = {"gflop": flops / 1e9, "parameters": parameters}
+        found[row.name] = {"gflop": flops / 1e9}
     return found

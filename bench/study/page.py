@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .plan import EQUAL_COMPUTE, FOUND_ON, JOBS
+from .plan import EQUAL_COMPUTE, JOBS
 
 Summary = Mapping[str, Any]
 
@@ -21,6 +21,7 @@ def blocks(summary: Summary) -> dict[str, str]:
         "main": lambda s: _main(s, ""),
         "resnet38": lambda s: _main(s, "resnet38-"),
         "claims": _claims,
+        "confirmed": _confirmed,
         "selection": _selection,
         "pooling": _pooling,
         "crops": _crops,
@@ -47,14 +48,19 @@ def _conditions(s: Summary) -> str:
     seconds = sum(run["training_cpu_seconds"] for run in s["runs"])
     text = (
         f"{len(s['runs'])} runs, {seconds / 3600:.1f} hours of one core, at commit {', '.join(s['commits'])}: "
-        f"{scale['train_clips']} training and {scale['eval_clips']} evaluation clips of 10 s, {len(s['classes'])} "
-        f"classes, batches of {scale['batch_size']}, {scale['steps']} steps (where not said otherwise), width "
-        f"{scale['width']:g}, {s['precision']}, torch {versions['torch']}, {versions['platform']}."
+        f"{s['data']}, {scale['train_clips']} training and {scale['eval_clips']} evaluation clips of 10 s, "
+        f"{len(s['classes'])} classes, batches of {scale['batch_size']}, {scale['steps']} steps (where not said "
+        f"otherwise), width {scale['width']:g}, {s['precision']}, torch {versions['torch']}, {versions['platform']}."
     )
     return textwrap.fill(text, 120)
 
 
+NOTHING = "Nothing of this has been run yet."
+
+
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    if not rows:
+        return NOTHING
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
@@ -63,7 +69,16 @@ def _value(found: Mapping[str, Any], how: str = ".3f") -> str:
     """Mean over seeds, its deviation between them, and the bootstrap interval."""
     low, high = found["interval"]
     spread = "" if found["deviation"] is None else f" ± {found['deviation']:.3f}"
-    return f"{found['mean']:{how}}{spread} [{low:{how}}, {high:{how}}]"
+    return f"{_number(found['mean'], how)}{spread} [{_number(low, how)}, {_number(high, how)}]"
+
+
+def _number(value: float | None, how: str = ".3f") -> str:
+    return "–" if value is None else f"{value:{how}}"
+
+
+def _mean(values: Sequence[float | None], how: str = ".3f") -> str:
+    known = [value for value in values if value is not None]
+    return _number(sum(known) / len(known) if known else None, how)
 
 
 def _seeds(found: Mapping[str, Any]) -> str:
@@ -77,8 +92,10 @@ def _seconds_a_step(s: Summary, job: str) -> str:
 
 
 def _main(s: Summary, prefix: str) -> str:
+    if f"{prefix}alone" not in s["costs"]:
+        return NOTHING
     alone = s["costs"][f"{prefix}alone"]["gflop"]
-    lines = []
+    lines: list[list[str]] = []
 
     def line(key: str, title: str, gflop: float, schedule: float, job: str = "") -> None:
         if key in s["rows"]:
@@ -92,17 +109,19 @@ def _main(s: Summary, prefix: str) -> str:
     line(f"{prefix}longer/global", ROWS["longer"].title, alone, EQUAL_COMPUTE, f"{prefix}longer")
     for name, size in ENSEMBLES.items():
         line(f"{prefix}{name}-alone/global", f"{name} alone, averaged", size * alone, 1.0)
-    glat = s["costs"][f"{prefix}glat"]["gflop"]
-    job = "glat" if not prefix else f"{prefix}glat"
-    line(f"{prefix}glat-shorter/fused", f"{ROWS['glat-shorter'].title}, fused", glat, 1 / EQUAL_COMPUTE, "glat-shorter")
+    glat = (s["costs"].get(f"{prefix}glat") or {"gflop": math.nan})["gflop"]
+    # A run of GL-AT alone; the main row is trained beside its variants.
+    job = f"{prefix}glat" if prefix else "glat-shorter"
+    line(f"{prefix}glat-shorter/fused", f"{ROWS['glat-shorter'].title}, fused", glat, 1 / EQUAL_COMPUTE, job)
     line(f"{prefix}glat/global", "GL-AT, global", alone, 1.0)
     line(f"{prefix}glat/local", "GL-AT, local", glat, 1.0)
     line(f"{prefix}glat/fused", "**GL-AT, fused**", glat, 1.0, job)
     if not prefix:
         for stream in ("global", "local", "fused"):
             cost = alone if stream == "global" else glat
-            job = "shared" if stream == "fused" else ""
-            line(f"shared/{stream}", f"shared weights, {stream}", cost, 1.0, job)
+            line(f"shared/{stream}", f"shared weights, {stream}", cost, 1.0, "shared" if stream == "fused" else "")
+        for stream in ("local", "fused"):
+            line(f"pool-max/{stream}", f"crops pooled by max, {stream}", glat, 1.0, job if stream == "fused" else "")
     head = ("row", *SCORES.values(), "GFLOP a clip", "training compute, × alone", "s a step, one core", "seeds")
     return _table(head, lines)
 
@@ -110,28 +129,38 @@ def _main(s: Summary, prefix: str) -> str:
 NETWORKS = {"": "CNN10", "resnet38-": "ResNet38"}
 CLAIMS = {
     "glat/global - alone/global": "(a) joint training improves the global stream",
+    "shared/global - alone/global": "(a) with one network for both streams",
     "glat/local - glat/global": "(b) local beats global",
     "glat/fused - glat/local": "(c) fused beats local",
     "glat/fused - glat/global": "(c) fused beats global",
-    "glat/fused - longer/global": "fused beats equal compute: more steps",
-    "pool-max/fused - glat/fused": f"crops pooled by max beat the paper's pooling (found on seed {FOUND_ON})",
-    "pool-max/fused - longer/global": "... and equal compute: more steps",
-    "pool-max/fused - three-alone/global": "... and three networks averaged (1.2 of its compute)",
-    "pool-max/local - glat/global": "... and local then beats global",
-    "glat-shorter/fused - alone/global": "fused beats equal compute: GL-AT has fewer steps",
-    "glat/fused - two-alone/global": "fused beats two networks averaged (0.8 of its compute)",
-    "glat/fused - three-alone/global": "fused beats three networks averaged (1.2 of its compute)",
+    "glat/fused - longer/global": "fused beats equal compute: alone, more steps",
+    "glat-shorter/fused - alone/global": "fused beats equal compute: GL-AT with fewer steps",
+    "glat/fused - two-alone/global": "fused beats two backbones averaged (0.8 of its compute)",
+    "glat/fused - three-alone/global": "fused beats three backbones averaged (1.2 of its compute)",
+    "longer/global - alone/global": "the backbone gains from more steps",
 }
+CONFIRMED = {
+    "pool-max/fused - glat/fused": "crops pooled by max beat the paper's pooling, fused",
+    "pool-max/fused - longer/global": "they beat equal compute: alone, more steps",
+    "pool-max/fused - two-alone/global": "they beat two backbones averaged (0.8 of their compute)",
+    "pool-max/local - glat/global": "local then beats global",
+    "glat/fused - longer/global": "with the paper's pooling, fused beats equal compute",
+}
+FEWEST_SEEDS = 2  # of a verdict
 
 
 def _verdict(found: Mapping[str, Any]) -> str:
+    """Of differences in mAP: whether they are above zero, of all seeds and by the interval."""
     low, high = found["interval"]
-    signs = {math.copysign(1, x) if x else 0 for x in found["by_seed"]}
-    if low == high == 0:
+    if low is None or high is None:
+        return "not decided"
+    if all(x == 0 for x in (low, high, *found["by_seed"])):
         return "no: the same"
-    if low > 0 and signs == {1}:
+    if len(found["by_seed"]) < FEWEST_SEEDS:
+        return "one seed"
+    if low > 0 and all(x > 0 for x in found["by_seed"]):
         return "yes"
-    if high < 0 and signs == {-1}:
+    if high < 0 and all(x < 0 for x in found["by_seed"]):
         return "no: the reverse"
     return "not decided"
 
@@ -143,9 +172,18 @@ def _claims(s: Summary) -> str:
             one, other = key.split(" - ")
             found = s["differences"].get(f"{prefix}{one} - {prefix}{other}")
             if found is not None:
-                by_seed = ", ".join(f"{x:+.3f}" for x in found["mAP"]["by_seed"])
-                lines.append([title, network, _value(found["mAP"], "+.3f"), by_seed, _verdict(found["mAP"])])
+                lines.append([title, network, *_difference(found["mAP"])])
     return _table(("claim", "network", "difference in mAP", "by seed", "holds"), lines)
+
+
+def _difference(found: Mapping[str, Any]) -> list[str]:
+    return [_value(found, "+.3f"), ", ".join(_number(x, "+.3f") for x in found["by_seed"]), _verdict(found)]
+
+
+def _confirmed(s: Summary) -> str:
+    found = s["fresh"].get("differences", {})
+    lines = [[title, *_difference(found[key]["mAP"])] for key, title in CONFIRMED.items() if key in found]
+    return _table(("on fresh clips", "difference in mAP", "by seed", "holds"), lines)
 
 
 def _selection(s: Summary) -> str:
@@ -166,7 +204,7 @@ def _hits(s: Summary, row: str) -> list[str]:
     runs = [run for run in s["runs"] if row in run["hits"]]
 
     def mean(where: str, what: str) -> str:
-        return f"{sum(run[where][row][what] for run in runs) / len(runs):.1%}"
+        return _mean([run[where][row][what] for run in runs], ".1%")
 
     return [mean("hits", "share"), mean("hits", "by_chance"), mean("training_hits", "share")]
 
@@ -180,7 +218,7 @@ def _pooling(s: Summary) -> str:
             if stream == "fused" or name != "pool-linear":
                 found = s["rows"][f"{name}/{stream}"]["mAP"]
                 local = _value(s["rows"][f"{name}/local"]["mAP"]) if stream == "fused" else ""
-                by_seed = ", ".join(f"{x:.3f}" for x in found["by_seed"])
+                by_seed = ", ".join(map(_number, found["by_seed"]))
                 lines.append([title, local, fusion, _value(found), by_seed])
     return _table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
 
@@ -192,8 +230,8 @@ def _crops(s: Summary) -> str:
         if not found:
             continue
 
-        def mean(pick: Callable[[Any], float], found: Any = found) -> str:
-            return f"{sum(pick(each) for each in found) / len(found):.3f}"
+        def mean(pick: Callable[[Any], float | None], found: Any = found) -> str:
+            return _mean([pick(each) for each in found])
 
         said = [mean(lambda each, what=what: each[what]) for what in ("with_event", "without", "auc")]
         scored = [
@@ -218,9 +256,9 @@ def _tuning(s: Summary) -> str:
     lines = []
     for name in ("rate-0.001", "alone", "rate-0.01"):
         found = s["rows"].get(f"{name}/global")
-        if found is not None:
+        if found is not None and 0 in found["seeds"]:
             at_zero = found["mAP"]["by_seed"][found["seeds"].index(0)]
-            lines.append([f"{ROWS[name].learning_rate:g}", f"{at_zero:.3f}"])
+            lines.append([f"{ROWS[name].learning_rate:g}", _number(at_zero)])
     return _table(("learning rate", "mAP of the backbone alone, seed 0"), lines)
 
 
@@ -230,7 +268,7 @@ def _figure2(s: Summary) -> str:
         if f"{row.name}/fused" in s["rows"]:
             streams = [_value(s["rows"][f"{row.name}/{stream}"]["mAP"]) for stream in ("local", "fused")]
             hits = _hits(s, row.name)
-            gflop = s["costs"][row.name]["gflop"] / s["costs"]["alone"]["gflop"]
+            gflop = s["costs"][row.name]["gflop"] / s["costs"]["alone"]["gflop"] if "alone" in s["costs"] else math.nan
             found = s["rows"][f"{row.name}/fused"]
             lines.append(
                 [str(row.num_crops), f"{row.crop_seconds:g}", *streams, hits[0], f"{gflop:.2f}", _seeds(found)]

@@ -19,16 +19,18 @@ GREY = "#777777"
 
 
 def draw(summary: Summary, folder: Path) -> None:
-    """Write curves.png and figure2.png."""
-    _curves(summary, folder / "curves.png")
-    if any(row["seeds"] for name, row in summary["rows"].items() if name.startswith(("N", "tau"))):
-        _figure2(summary, folder / "figure2.png")
+    """Write curves.png and figure2.png; without a run to draw there is none."""
+    for name, draw_one in (("curves.png", _curves), ("figure2.png", _figure2)):
+        (folder / name).unlink(missing_ok=True)
+        draw_one(summary, folder / name)
 
 
 def _curves(s: Summary, path: Path) -> None:
-    networks = [name for name in NETWORKS if f"{name}glat/fused" in s["rows"]]
-    figure = Figure(figsize=(10, 3.6 * max(1, len(networks))), layout="constrained")
-    panels = figure.subplots(max(1, len(networks)), 2, squeeze=False)
+    networks = [name for name in NETWORKS if f"{name}alone/global" in s["rows"]]
+    if not networks:
+        return
+    figure = Figure(figsize=(10, 3.6 * len(networks)), layout="constrained")
+    panels = figure.subplots(len(networks), 2, squeeze=False)
     for axes, prefix in zip(panels, networks, strict=True):
         lines = {
             "alone": (f"{prefix}alone", "global", "black", "-"),
@@ -39,6 +41,7 @@ def _curves(s: Summary, path: Path) -> None:
         }
         if not prefix:
             lines["shared weights, fused"] = ("shared", "fused", COLOURS[3], "-")
+            lines["crops pooled by max, fused"] = ("pool-max", "fused", COLOURS[4], "-")
         for label, (row, stream, colour, style) in lines.items():
             found = _curve(s, row, stream)
             if found is None:
@@ -69,9 +72,11 @@ def _curve(s: Summary, row: str, stream: str) -> tuple[Floats, Floats, Floats] |
 
 
 def _figure2(s: Summary, path: Path) -> None:
+    rows = [row for row in figure2_rows() if f"{row.name}/fused" in s["rows"]]
+    if not any(row.name.startswith(("N", "tau")) for row in rows):
+        return
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    rows = [row for row in figure2_rows() if f"{row.name}/fused" in s["rows"]]
     for axes, value, fixed, label, chosen in (
         (panels[0], "num_crops", "crop_seconds", "number of crops N, τ = 3 s", 5),
         (panels[1], "crop_seconds", "num_crops", "length of a crop τ in seconds, N = 5", 3),

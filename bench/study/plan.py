@@ -1,8 +1,8 @@
 """What the study trains: rows, grouped into jobs, and the sizes of it all."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from glat.config import ModelConfig
 
@@ -40,15 +40,14 @@ class Row:
     schedule: float = 1.0
     """Steps, in multiples of the study's; the learning rate's schedule is stretched with them."""
     learning_rate: float = LEARNING_RATE
-    spec_augment: bool = False
     crops: Literal["selected", "random", "events"] = "selected"
     """Crops where the global stream puts them, anywhere, or on the clip's true events."""
     num_crops: int = 5
     crop_seconds: float = 3.0
     suppress: Literal["none", "released", "crop"] = "none"
-    rank_by: Literal["clip", "frame_max", "frame_mean"] = "clip"
+    rank_by: Literal["clip", "frame_max"] = "clip"
     share_weights: bool = False
-    crop_pooling: Literal["max_mean", "max", "linear", "exponential"] = "max_mean"
+    crop_pooling: Literal["max_mean", "max", "linear"] = "max_mean"
     """What pools the crops' scores, in training too; the paper: 0.5 (max + mean)."""
 
     def model(self) -> ModelConfig:
@@ -78,6 +77,10 @@ class Job:
     def folder(self, out: Path, seed: int) -> Path:
         """Of the run with a seed."""
         return out / f"{self.name}-S{seed}"
+
+    def plan(self) -> list[dict[str, Any]]:
+        """What its rows are, as plain types: noted with a run, which counts for this plan alone."""
+        return [asdict(row) for row in self.rows]
 
     @property
     def network(self) -> str:
@@ -118,7 +121,7 @@ RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learni
 
 SEEDS = (0, 1, 2)
 FOUND_ON = 0
-"""The seed by which the pooling of crops was chosen; the others confirm it or do not."""
+"""The seed by which the pooling of crops was chosen; the others, on fresh clips, confirm it or do not."""
 
 
 def resnet38(row: Row) -> Row:

@@ -6,17 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from glat.errors import UserError
 from glat.files import replaced, to_json_text
 
 from . import pictures
 from .collect import finished, summarise
 from .crops import ROWS, said_of_crops
+from .fresh import heard_afresh
 from .page import blocks, with_blocks
-from .running import claim
+from .plan import FULL
+from .running import note
 from .training import soundscapes
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "study.md"
+FRESH_MIX = 1  # clips of the evaluation's recordings that no choice has seen
 RESULTS = PAGE.parent / "study" / "results.json"
 
 
@@ -29,17 +33,23 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
         resamples: of the bootstrap.
 
     Raises:
-        UserError: `out` holds no run that has ended, or a study of other recordings.
+        UserError: `out` holds no run that has ended, or a study of other recordings; no resample; a small study, or one
+            of synthesised events, for docs/.
     """
+    if resamples < 1:
+        raise UserError(f"--resamples is {resamples}; give 1 or more")
     runs = finished(out)
-    scale = claim(out, data)
+    scale = note(out, data)
+    if to.resolve() == PAGE.parent and (scale != FULL or data is None):
+        raise UserError(f"{out} is not the study that docs/ is about, which is larger and of recordings; give --to")
     clips = soundscapes(data, replace(scale, train_clips=1)).evaluation  # a clip does not depend on how many there are
     crops: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         if not {row.name for row in run.job.rows}.isdisjoint(ROWS):
             for name, said in said_of_crops(run.job.folder(out, run.seed), run.job, run.seed, scale, clips).items():
                 crops.setdefault(name, []).append({"seed": run.seed, **said})
-    summary = summarise(runs, resamples) | {"crops": crops}
+    fresh = heard_afresh(runs, out, scale, soundscapes(data, replace(scale, train_clips=1), FRESH_MIX).evaluation)
+    summary = summarise(runs, fresh, resamples) | {"crops": crops, "data": data.name if data else "synthesised events"}
     folder = to / "study"
     folder.mkdir(parents=True, exist_ok=True)
     text = to_json_text(_rounded(summary), indent=1)

@@ -1,7 +1,9 @@
 """Trains a job: a global stream and the local streams of its rows, evaluated along the way, resumed where it ended."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from glat.allocator import keep_freed_memory
 from glat.config import OptimConfig
 from glat.data import Batch, Clips, ClipSource, Data, load
 from glat.data.samplers import RowStream, build_sampler
+from glat.errors import UserError
 from glat.evaluate import CropHits, crop_hits, score
 from glat.files import replaced, write_json
 from glat.frontend import to_float
@@ -36,6 +39,8 @@ RESULT, SCORES, WEIGHTS, CHECKPOINT = "result.json", "scores.npz", "weights.pt",
 CLIP_SECONDS = 10.0
 EVALUATED_AT_ONCE = 50
 
+Autocast = Callable[[], AbstractContextManager[Any]]
+
 
 class Streams(nn.Module):
     """A global stream and any number of GL-AT models on it; the loss is its own and those of their local streams.
@@ -50,7 +55,7 @@ class Streams(nn.Module):
         def stream(part: int) -> Any:
             torch.manual_seed(2 * seed + part)  # all local streams of a seed start from the same weights
             network = NETWORKS[job.network](num_classes, width)
-            network.spec_augment, network.dropout_scale = job.first.spec_augment, 0.0
+            network.spec_augment, network.dropout_scale = False, 0.0
             return network
 
         self.global_ = stream(0)
@@ -73,8 +78,12 @@ class Streams(nn.Module):
 
 
 @cache
-def soundscapes(data: Path | None, scale: Scale) -> Data[Clips]:
-    """The study's clips, the same for all rows and seeds; without `data`, of synthesised events."""
+def soundscapes(data: Path | None, scale: Scale, mix: int = 0) -> Data[Clips]:
+    """The study's clips, the same for all rows and seeds; without `data`, of synthesised events.
+
+    Args:
+        mix: another number mixes other clips from the same recordings.
+    """
     folds = ("4",) if data is not None else ()
     return load(  # type: ignore[return-value]  # soundscapes lie in memory
         data,
@@ -84,6 +93,7 @@ def soundscapes(data: Path | None, scale: Scale) -> Data[Clips]:
         mix=data is not None,
         train_clips=scale.train_clips,
         eval_clips=scale.eval_clips,
+        seed=mix,
     )
 
 
@@ -91,6 +101,9 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     """Train and score `job` in `folder`, from its checkpoint where there is one; the result is written last."""
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():  # what is left of another run: what was derived of it, or half a checkpoint
+        if path.name != CHECKPOINT:
+            path.unlink()
     clips = soundscapes(data, scale)
     facts = versions()  # of the code that is loaded: a checkout during the run changes what git says
     device = pick_device()
@@ -108,14 +121,17 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     sampler = build_sampler("plain", clips.train.targets, seed)
     torch.manual_seed(seed)
     curve: list[dict[str, Any]] = []
-    first, seconds = 0, 0.0
+    first, seconds, commits = 0, 0.0, [facts["commit"]]
     if (folder / CHECKPOINT).exists():
         state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
         streams.load_state_dict(state["streams"])
         learner.load_state_dict(state["learner"])
         sampler.restore(state["sampler"])
         set_random_state([state["random"]], 0)
+        if state["plan"] != json.dumps(job.plan()):
+            raise UserError(f"{folder} holds a checkpoint of another plan; go on with that, or choose another --out")
         first, seconds, curve = state["step"], state["seconds"], state["curve"]
+        commits = sorted({*commits, *state["commits"]})
         say(f"{folder.name}: going on from step {first}")
     points = {round(steps * (i + 1) / scale.points) for i in range(scale.points)}
     rows = RowStream(sampler, scale.batch_size)
@@ -128,7 +144,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         seen = learner.look()
         assert seen.first_bad is None, f"{folder}: step {seen.first_bad} is not finite"
         seconds += time.process_time() - started
-        heard = hear(job, streams, clips.evaluation, learner)
+        heard = hear(job.rows, streams, clips.evaluation, device, learner.autocast)
         found = {name: {stream: m["mAP"] for stream, m in of_row.items()} for name, of_row in metrics(heard).items()}
         curve.append({"step": step + 1, "loss_global": seen.loss_global, "loss_local": seen.loss_local, "mAP": found})
         last = ", ".join(f"{name} {[*of_row.values()][-1]:.3f}" for name, of_row in found.items())
@@ -136,12 +152,14 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         with replaced(folder / CHECKPOINT) as temporary:
             state = {"streams": streams.state_dict(), "learner": learner.state_dict(), "sampler": rows.state()}
             state |= {"random": random_state(), "step": step + 1, "seconds": seconds, "curve": curve}
+            state |= {"plan": json.dumps(job.plan()), "commits": commits}
             torch.save(state, temporary)
         started = time.process_time()
     with replaced(folder / WEIGHTS) as temporary:
         torch.save(streams.state_dict(), temporary)
-    heard = hear(job, streams, clips.evaluation, learner)
-    on_training = hear(job, streams, clips.train.subset(np.arange(min(len(clips.train), scale.eval_clips))), learner)
+    heard = hear(job.rows, streams, clips.evaluation, device, learner.autocast)
+    some = clips.train.subset(np.arange(min(len(clips.train), scale.eval_clips)))
+    on_training = hear(job.rows, streams, some, device, learner.autocast)
     probs = {f"{name}/{stream}": p for name, of_row in heard.probs.items() for stream, p in of_row.items()}
     with replaced(folder / SCORES) as temporary:
         np.savez_compressed(temporary, targets=heard.targets, **probs)
@@ -150,10 +168,11 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         "seed": seed,
         "steps": steps,
         "scale": vars(scale),
-        "learning_rate": job.first.learning_rate,
+        "plan": job.plan(),
         "precision": precision.reason,
         "device": device_name(device),
         "versions": facts,
+        "commits": commits,
         "classes": clips.train.classes,
         "training_cpu_seconds": seconds,
         "curve": curve,
@@ -176,15 +195,15 @@ class Heard:
 
 
 @torch.inference_mode()
-def hear(job: Job, streams: Streams, clips: ClipSource, learner: Learner) -> Heard:
-    """Score clips once with every row, in evaluation mode."""
+def hear(rows: Iterable[Row], streams: Streams, clips: ClipSource, device: torch.device, autocast: Autocast) -> Heard:
+    """Score clips once with every one of some rows, in evaluation mode."""
     probs: dict[str, dict[str, NDArray[np.float32]]] = {}
     hits: dict[str, CropHits] = {}
-    for row in job.rows:
+    for row in rows:
         if row.two_streams:
             model = streams.models[row.name]
             assert isinstance(model, GlobalLocal)
-            scored = score(model, clips, EVALUATED_AT_ONCE, learner.device, learner.autocast)
+            scored = score(model, clips, EVALUATED_AT_ONCE, device, autocast)
             assert scored is not None
             probs[row.name] = scored.probs
             found = crop_hits(clips, scored.crop_classes, scored.crop_starts, model.crop_samples)
@@ -193,9 +212,9 @@ def hear(job: Job, streams: Streams, clips: ClipSource, learner: Learner) -> Hea
         else:
             alone = for_inference(streams.global_)
             parts = []
-            for rows in torch.arange(len(clips)).split(EVALUATED_AT_ONCE):
-                with learner.autocast():
-                    logits = alone(to_float(_batch(clips, rows).wave.to(learner.device)))
+            for part in torch.arange(len(clips)).split(EVALUATED_AT_ONCE):
+                with autocast():
+                    logits = alone(to_float(_batch(clips, part).wave.to(device)))
                 parts.append(logits.float().sigmoid().cpu().numpy())
             probs[row.name] = {"global": np.concatenate(parts)}
     return Heard(clips.targets.dense().numpy(), probs, hits)

@@ -19,7 +19,10 @@ Placement = tuple[list[int], list[int]]  # classes and starts in samples, N each
 
 
 class RandomCrops(GlobalLocal):
-    """Crops of the selected classes, each anywhere in the clip with equal chance; other places at each hearing."""
+    """Crops of the selected classes, each anywhere in the clip with equal chance; other places at each hearing.
+
+    The places are the same with every seed of the study, in the same order.
+    """
 
     calls: Tensor  # in the state dict: a run that goes on draws the places that it would have drawn
 

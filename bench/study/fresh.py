@@ -1,0 +1,39 @@
+"""Scores of soundscapes that nothing was chosen by: other mixes of the recordings, heard once the study has ended."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glat.data import Clips
+from glat.files import replaced
+from glat.machine import pick_device, pick_precision
+
+from .collect import Run
+from .plan import FOUND_ON, Scale
+from .training import WEIGHTS, Streams, hear
+
+FRESH = "fresh.npz"
+ROWS = ("alone", "longer", "glat", "pool-max")
+
+
+def heard_afresh(runs: list[Run], out: Path, scale: Scale, clips: Clips) -> list[Run]:
+    """The runs of `ROWS` with seeds that nothing was chosen by, with their scores of `clips`; kept in their folders."""
+    device = pick_device()
+    precision = pick_precision(True, device)
+    found = []
+    for run in runs:
+        rows = tuple(row for row in run.job.rows if row.name in ROWS)
+        if not rows or run.seed == FOUND_ON:
+            continue
+        folder = run.job.folder(out, run.seed)
+        path = folder / FRESH
+        if not path.exists():
+            streams = Streams(run.job, len(clips.classes), scale.width, run.seed)
+            streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+            heard = hear(rows, streams.to(device), clips, device, lambda: precision.autocast(device))
+            named = {f"{name}/{stream}": p for name, of_row in heard.probs.items() for stream, p in of_row.items()}
+            with replaced(path) as temporary:
+                np.savez_compressed(temporary, targets=heard.targets, **named)
+        found.append(Run.read(run.job, run.seed, run.result, path))
+    return found
