@@ -134,6 +134,7 @@ DIFFERENCES = tuple(
         ("shared/global", "alone/global"),
         ("shared/fused", "alone/global"),
         ("glat-shorter/fused", "alone/global"),
+        ("glat-shorter/fused", "shorter/global"),
         ("glat/fused", "glat-shorter/fused"),
     )
 ) + tuple(

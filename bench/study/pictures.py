@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from glat.plots import COLOURS, STREAM_COLOURS, save, tidy
 
-from .page import NETWORKS, ROWS, figure2_rows
+from .page import NETWORKS, ROWS, figure2_rows, figure2_seeds, figure2_values
 
 Summary = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -73,7 +72,8 @@ def _curve(s: Summary, row: str, stream: str) -> tuple[Floats, Floats, Floats] |
 
 def _figure2(s: Summary, path: Path) -> None:
     rows = [row for row in figure2_rows() if f"{row.name}/fused" in s["rows"]]
-    if not any(row.name.startswith(("N", "tau")) for row in rows):
+    seeds = figure2_seeds(s)
+    if not seeds or len(rows) < 2:
         return
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -87,7 +87,10 @@ def _figure2(s: Summary, path: Path) -> None:
         )
         x = [getattr(row, value) for row in same]
         for stream, colour in STREAM_COLOURS.items():
-            _line(axes, x, [s["rows"][f"{row.name}/{stream}"]["mAP"] for row in same], stream, colour)
+            values = [list(figure2_values(s, row.name, stream, seeds).values()) for row in same]
+            axes.plot(x, np.mean(values, axis=1), color=colour, marker="o", markersize=4, linewidth=1.5, label=stream)
+            if len(seeds) > 1:
+                axes.plot(x, values, color=colour, marker="o", markersize=2, linewidth=0, alpha=0.4)
         axes.axvline(chosen, color=GREY, linewidth=1, linestyle=":", zorder=0)
         axes.annotate("the paper's", (chosen, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color=GREY)
         tidy(axes)
@@ -96,10 +99,3 @@ def _figure2(s: Summary, path: Path) -> None:
     panels[0].set_ylabel("mAP")
     panels[0].legend(frameon=False, fontsize=9)
     save(figure, path)
-
-
-def _line(axes: Axes, x: list[float], found: list[Mapping[str, Any]], label: str, colour: str) -> None:
-    mean = np.array([each["mean"] for each in found])
-    axes.plot(x, mean, color=colour, marker="o", markersize=4, linewidth=1.5, label=label)
-    for at, each in zip(x, found, strict=True):
-        axes.scatter([at] * len(each["by_seed"]), each["by_seed"], s=6, color=colour, alpha=0.4, linewidth=0)
