@@ -26,8 +26,10 @@ def assert_same_step(ours: Way, wanted: Way) -> None:
     found, expected = (gradients(network) for network, _ in (ours, wanted))
     assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
     assert found
+    whole = torch.stack([gradient.norm() for gradient in expected.values()]).norm()
     for name, gradient in expected.items():
-        # Different algorithms round differently, and batch norm's backward pass cancels.
-        assert (found[name] - gradient).norm() <= 2e-2 * gradient.norm() + 1e-7, name
+        # Different algorithms round differently, and batch norm's backward pass cancels: of a ResNet38, gradients of a
+        # hundredth of the whole differ by up to 4 %, that is by up to 0.2 % of the whole.
+        assert (found[name] - gradient).norm() <= 2e-2 * gradient.norm() + 4e-3 * whole, name
     for network, _ in (ours, wanted):
         network.zero_grad(set_to_none=True)
