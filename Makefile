@@ -46,12 +46,13 @@ BASE ?= main
 bench-compare: $(STAMP)
 	$(BIN)/python -m bench.compare $(BASE) $(ARGS)
 
-# Hours on two cores; goes on where it was stopped, and writes docs/study.md. DATA: recordings with folds, as esc10.csv.
+# Hours on two cores; goes on where it was stopped. With DATA (recordings with folds, as esc10.csv) it writes docs/study.md,
+# without, of synthesised events, STUDY/study.md.
 STUDY ?= runs/study
 PROCESSES ?= 2
 study: $(STAMP)
 	$(BIN)/python -m bench.study run --out $(STUDY) $(if $(DATA),--data $(DATA)) --processes $(PROCESSES)
-	$(BIN)/python -m bench.study report --out $(STUDY) $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m bench.study report --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
