@@ -81,11 +81,20 @@ def with_table(readme: str, table: str) -> str:
     Raises:
         UserError: a comment is missing.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"README.md lacks {BEGIN!r} or {END!r}; put both where the table belongs")
-    return f"{before}{begin}\n{table}\n{end}{after}"
+    return with_block("README.md", readme, BEGIN, END, table)
+
+
+def with_block(name: str, text: str, begin: str, end: str, block: str) -> str:
+    """The text of the file `name` with what stands between two comments replaced.
+
+    Raises:
+        UserError: a comment is missing.
+    """
+    before, first, rest = text.partition(begin)
+    _, last, after = rest.partition(end)
+    if not first or not last:
+        raise UserError(f"{name} lacks {begin!r} or {end!r}; put both where the generated part belongs")
+    return f"{before}{begin}\n{block}\n{end}{after}"
 
 
 def generated(folder: Path = RESULTS) -> str | None:

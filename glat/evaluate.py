@@ -1,7 +1,7 @@
 """Table 2 of the paper on a set of clips, and whether the crops lie where the events are."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rich.table import Table
 
-from .data import ClipSource, Skipped, fingerprint
+from .data import ClipSource, Event, Skipped, fingerprint
 from .data.loading import USUAL, Loading
 from .errors import UserError
 from .inference import for_inference
@@ -47,9 +47,7 @@ class Evaluation:
         """Plain types: the scores by stream, per class too, and the classes that were left out, by name."""
         rows = {
             name: {
-                "mAP": m.mean_ap,
-                "mAUC": m.mean_auc,
-                "d_prime": m.d_prime,
+                **m.means(),
                 "ap": {c: float(x) for c, x in zip(classes, m.ap, strict=True) if np.isfinite(x)},
             }
             for name, m in self.metrics.items()
@@ -189,17 +187,19 @@ def crop_hits(
     crops, overlapping, chance = 0, 0, 0.0
     for events, labels, first_samples in zip(clips.events, classes, starts, strict=True):
         for label, first in zip(labels, first_samples, strict=True):
-            times = [(e.onset_seconds, e.offset_seconds) for e in events if e.label == label]
+            times = [event for event in events if event.label == label]
             if not times:
                 continue
-
-            def overlaps(start: Any, times: list[tuple[float, float]] = times) -> Any:
-                return np.any([(start < off) & (start + crop_seconds > on) for on, off in times], axis=0)
-
             crops += 1
-            overlapping += bool(overlaps(first / clips.sample_rate_hz))
-            chance += float(overlaps(spread).mean())
+            overlapping += bool(overlap(times, first / clips.sample_rate_hz, crop_seconds))
+            chance += float(overlap(times, spread, crop_seconds).mean())
     return CropHits(crops, overlapping, chance / crops if crops else float("nan"))
+
+
+def overlap(events: Iterable[Event], starts: Any, crop_seconds: float) -> NDArray[np.bool_]:
+    """Which crops overlap one of some events; `starts` in seconds, of any shape."""
+    hits = [(starts < event.offset_seconds) & (starts + crop_seconds > event.onset_seconds) for event in events]
+    return np.asarray(np.any(hits, axis=0))
 
 
 def table(evaluation: Evaluation) -> Table:

@@ -20,6 +20,10 @@ class Metrics:
     auc: NDArray[np.float64]  # [L], likewise
     left_out: tuple[int, ...]  # classes without a positive, or without a negative clip
 
+    def means(self) -> dict[str, float]:
+        """The three means, by the names that files have them under."""
+        return {"mAP": self.mean_ap, "mAUC": self.mean_auc, "d_prime": self.d_prime}
+
 
 def evaluate_scores(targets: NDArray[np.bool_], probs: NDArray[np.float32]) -> Metrics:
     """Score clips per class and average.

@@ -34,10 +34,7 @@ class Report:
         return found["fused"][score] - found["global"][score]
 
     def _scores(self) -> dict[str, dict[str, float]]:
-        return {
-            stream: {"mAP": m.mean_ap, "mAUC": m.mean_auc, "d_prime": m.d_prime}
-            for stream, m in self.evaluation.metrics.items()
-        }
+        return {stream: m.means() for stream, m in self.evaluation.metrics.items()}
 
     def table(self) -> Table:
         """The paper's Table 2, with the intervals in brackets."""

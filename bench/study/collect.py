@@ -15,7 +15,7 @@ from glat.errors import UserError
 from glat.metrics import evaluate_scores
 
 from .networks import NETWORKS
-from .plan import JOBS, Job, Row
+from .plan import BACKBONES, CLAIMS, CONFIRMED, JOBS, SHARED, VARIANTS, Job, Row
 from .training import CLIP_SECONDS, RESULT, SCORES
 
 RESAMPLES = 1_000
@@ -70,7 +70,7 @@ def by_key(runs: Iterable[Run]) -> dict[Key, dict[int, Probs]]:
     for run in runs:
         for key, probs in run.probs.items():
             found.setdefault(key, {})[run.seed] = probs
-    for prefix in ("", "resnet38-"):
+    for prefix in BACKBONES:
         alone = found.get((f"{prefix}alone", "global"), {})
         for size, name in ((2, "two"), (3, "three")):
             of_size = ensembles(alone, size)
@@ -119,43 +119,9 @@ FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
 
 
 # One minus the other, on all seeds that both have.
-DIFFERENCES = tuple(
-    (f"{prefix}{one}", f"{prefix}{other}")
-    for prefix in ("", "resnet38-")
-    for one, other in (
-        ("glat/global", "alone/global"),
-        ("glat/local", "glat/global"),
-        ("glat/fused", "glat/local"),
-        ("glat/fused", "glat/global"),
-        ("glat/fused", "longer/global"),
-        ("glat/fused", "two-alone/global"),
-        ("glat/fused", "three-alone/global"),
-        ("longer/global", "alone/global"),
-        ("shared/global", "alone/global"),
-        ("shared/fused", "alone/global"),
-        ("glat-shorter/fused", "alone/global"),
-        ("glat-shorter/fused", "shorter/global"),
-        ("glat/fused", "glat-shorter/fused"),
-    )
-) + tuple(
-    (f"{row}/{stream}", f"glat/{stream}")
-    for row in (
-        "shared",
-        "suppress-released",
-        "suppress-crop",
-        "rank-frame-max",
-        "random-crops",
-        "event-crops",
-    )
-    for stream in ("local", "fused")
-)
-# On fresh clips, with seeds that nothing was chosen by.
-CONFIRMED = (
-    ("pool-max/fused", "glat/fused"),
-    ("pool-max/fused", "longer/global"),
-    ("pool-max/fused", "two-alone/global"),
-    ("pool-max/local", "glat/global"),
-    ("glat/fused", "longer/global"),
+DIFFERENCES = (
+    *(" - ".join(prefix + key for key in claim.split(" - ")) for prefix in BACKBONES for claim in CLAIMS),
+    *(f"{row.name}/fused - glat/fused" for row in (SHARED, *VARIANTS)),
 )
 
 
@@ -171,7 +137,7 @@ class Judged:
         counts = draw(len(targets), resamples, seed=0)
         found = resample(targets, {name: labelled[label] for name, label in names.items()}, counts)
         self._resampled = {names[name]: each.means() for name, each in found.items()}
-        self._scores = {label: _scores(targets, p) for label, p in labelled.items()}
+        self._scores = {label: evaluate_scores(targets, p).means() for label, p in labelled.items()}
 
     def seeds(self, key: Key) -> tuple[int, ...]:
         """Of a row and stream; empty where there is none."""
@@ -188,9 +154,9 @@ class Judged:
             found[name] = _summary(values, resampled)
         return found
 
-    def differences(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Those of `pairs` that can be made, by ``one - other``."""
-        found = {f"{one} - {other}": self.difference(_key(one), _key(other)) for one, other in pairs}
+    def differences(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those that can be made of some, called ``one - other``."""
+        found = {name: self.difference(*map(_key, name.split(" - "))) for name in names}
         return {name: difference for name, difference in found.items() if difference is not None}
 
     def difference(self, one: Key, other: Key) -> dict[str, Any] | None:
@@ -206,11 +172,6 @@ class Judged:
             )
             found[name] = _summary(values, resampled)
         return found
-
-
-def _scores(targets: NDArray[np.bool_], probs: Probs) -> dict[str, float]:
-    m = evaluate_scores(targets, probs)
-    return {"mAP": m.mean_ap, "mAUC": m.mean_auc, "d_prime": m.d_prime}
 
 
 def _summary(values: Sequence[float], resampled: Floats) -> dict[str, Any]:

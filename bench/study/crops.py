@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glat.data import Clips
+from glat.evaluate import overlap
 from glat.files import write_json
 from glat.inference import for_inference
 from glat.metrics import evaluate_scores
@@ -80,8 +81,7 @@ def _heard(probs: Tensor, starts: Tensor, seconds: float, clips: Clips) -> dict[
     above = []
     for events, of_clip, first in zip(clips.events, probs.numpy(), starts.numpy(), strict=True):
         for label in {event.label for event in events}:
-            times = [(e.onset_seconds, e.offset_seconds) for e in events if e.label == label]
-            hit = np.any([(first < off) & (first + seconds > on) for on, off in times], axis=0)
+            hit = overlap([event for event in events if event.label == label], first, seconds)
             heard, unheard = of_clip[hit, label], of_clip[~hit, label]
             with_event.extend(heard.tolist())
             without.extend(unheard.tolist())

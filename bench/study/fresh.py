@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from glat.data import Clips
-from glat.files import replaced
 from glat.machine import pick_device, pick_precision
 
 from .collect import Run
@@ -32,8 +30,6 @@ def heard_afresh(runs: list[Run], out: Path, scale: Scale, clips: Clips) -> list
             streams = Streams(run.job, len(clips.classes), scale.width, run.seed)
             streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
             heard = hear(rows, streams.to(device), clips, device, lambda: precision.autocast(device))
-            named = {f"{name}/{stream}": p for name, of_row in heard.probs.items() for stream, p in of_row.items()}
-            with replaced(path) as temporary:
-                np.savez_compressed(temporary, targets=heard.targets, **named)
+            heard.save(path)
         found.append(Run.read(run.job, run.seed, run.result, path))
     return found

@@ -5,7 +5,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .plan import EQUAL_COMPUTE, JOBS
+from ..results import with_block
+from .plan import BACKBONES, CLAIMS, CONFIRMED, EQUAL_COMPUTE, JOBS
 
 Summary = Mapping[str, Any]
 
@@ -34,12 +35,7 @@ def blocks(summary: Summary) -> dict[str, str]:
 def with_blocks(page: str, found: Mapping[str, str]) -> str:
     """The page with what stands between ``<!-- study: NAME -->`` and ``<!-- end -->`` replaced, for each of `found`."""
     for name, block in found.items():
-        begin, end = f"<!-- study: {name} -->", "<!-- end -->"
-        before, mark, rest = page.partition(begin)
-        assert mark, f"the page lacks {begin}"
-        _, mark, after = rest.partition(end)
-        assert mark, f"the page lacks {end} behind {begin}"
-        page = f"{before}{begin}\n{block}\n{end}{after}"
+        page = with_block("docs/study.md", page, f"<!-- study: {name} -->", "<!-- end -->", block)
     return page
 
 
@@ -126,27 +122,6 @@ def _main(s: Summary, prefix: str) -> str:
     return _table(head, lines)
 
 
-NETWORKS = {"": "CNN10", "resnet38-": "ResNet38"}
-CLAIMS = {
-    "glat/global - alone/global": "(a) joint training improves the global stream",
-    "shared/global - alone/global": "(a) with one network for both streams",
-    "glat/local - glat/global": "(b) local beats global",
-    "glat/fused - glat/local": "(c) fused beats local",
-    "glat/fused - glat/global": "(c) fused beats global",
-    "glat/fused - longer/global": "fused beats equal compute: alone, more steps",
-    "glat-shorter/fused - shorter/global": f"fused beats the backbone, both with {1 / EQUAL_COMPUTE:g} × the steps",
-    "glat-shorter/fused - alone/global": "fused beats equal compute: GL-AT with fewer steps",
-    "glat/fused - two-alone/global": "fused beats two backbones averaged (0.8 of its compute)",
-    "glat/fused - three-alone/global": "fused beats three backbones averaged (1.2 of its compute)",
-    "longer/global - alone/global": "the backbone gains from more steps",
-}
-CONFIRMED = {
-    "pool-max/fused - glat/fused": "crops pooled by max beat the paper's pooling, fused",
-    "pool-max/fused - longer/global": "they beat equal compute: alone, more steps",
-    "pool-max/fused - two-alone/global": "they beat two backbones averaged (0.8 of their compute)",
-    "pool-max/local - glat/global": "local then beats global",
-    "glat/fused - longer/global": "with the paper's pooling, fused beats equal compute",
-}
 FEWEST_SEEDS = 2  # of a verdict
 
 
@@ -168,7 +143,7 @@ def _verdict(found: Mapping[str, Any]) -> str:
 
 def _claims(s: Summary) -> str:
     lines = []
-    for prefix, network in NETWORKS.items():
+    for prefix, network in BACKBONES.items():
         for key, title in CLAIMS.items():
             one, other = key.split(" - ")
             found = s["differences"].get(f"{prefix}{one} - {prefix}{other}")

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from glat.plots import COLOURS, STREAM_COLOURS, save, tidy
 
-from .page import NETWORKS, ROWS, figure2_rows, figure2_seeds, figure2_values
+from .page import ROWS, figure2_rows, figure2_seeds, figure2_values
+from .plan import BACKBONES
 
 Summary = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -25,7 +26,7 @@ def draw(summary: Summary, folder: Path) -> None:
 
 
 def _curves(s: Summary, path: Path) -> None:
-    networks = [name for name in NETWORKS if f"{name}alone/global" in s["rows"]]
+    networks = [name for name in BACKBONES if f"{name}alone/global" in s["rows"]]
     if not networks:
         return
     figure = Figure(figsize=(10, 3.6 * len(networks)), layout="constrained")
@@ -54,7 +55,7 @@ def _curves(s: Summary, path: Path) -> None:
         for panel, label in zip(axes, ("steps", "training compute, TFLOP"), strict=True):
             tidy(panel)
             panel.set(xlabel=label, ylabel="mAP")
-        axes[0].set_title(NETWORKS[prefix], fontsize=10, loc="left")
+        axes[0].set_title(BACKBONES[prefix], fontsize=10, loc="left")
         axes[1].sharey(axes[0])
         axes[1].legend(frameon=False, fontsize=8, loc="lower right")
     save(figure, path)

@@ -145,3 +145,28 @@ JOBS = (
     Job("lengths", LENGTHS, SEEDS),
     *(Job(row.name, (row,), (0,)) for row in RATES),
 )
+
+BACKBONES = {"": "CNN10", "resnet38-": "ResNet38"}
+"""Prefixes of the rows of each, and its title."""
+# One minus the other, and what it is to show; of every backbone that has both.
+CLAIMS = {
+    "glat/global - alone/global": "(a) joint training improves the global stream",
+    "shared/global - alone/global": "(a) with one network for both streams",
+    "glat/local - glat/global": "(b) local beats global",
+    "glat/fused - glat/local": "(c) fused beats local",
+    "glat/fused - glat/global": "(c) fused beats global",
+    "glat/fused - longer/global": "fused beats equal compute: alone, more steps",
+    "glat-shorter/fused - shorter/global": f"fused beats the backbone, both with {1 / EQUAL_COMPUTE:g} × the steps",
+    "glat-shorter/fused - alone/global": "fused beats equal compute: GL-AT with fewer steps",
+    "glat/fused - two-alone/global": "fused beats two backbones averaged (0.8 of its compute)",
+    "glat/fused - three-alone/global": "fused beats three backbones averaged (1.2 of its compute)",
+    "longer/global - alone/global": "the backbone gains from more steps",
+}
+# On fresh clips, with seeds that nothing was chosen by.
+CONFIRMED = {
+    "pool-max/fused - glat/fused": "crops pooled by max beat the paper's pooling, fused",
+    "pool-max/fused - longer/global": "they beat equal compute: alone, more steps",
+    "pool-max/fused - two-alone/global": "they beat two backbones averaged (0.8 of their compute)",
+    "pool-max/local - glat/global": "local then beats global",
+    "glat/fused - longer/global": "with the paper's pooling, fused beats equal compute",
+}

@@ -135,6 +135,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         say(f"{folder.name}: going on from step {first}")
     points = {round(steps * (i + 1) / scale.points) for i in range(scale.points)}
     rows = RowStream(sampler, scale.batch_size)
+    heard: Heard | None = None  # at the last point, which is the last step
     started = time.process_time()
     for step in range(first, steps):
         learner.learn(step, [_on(_batch(clips.train, next(rows)), device)])
@@ -157,12 +158,11 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         started = time.process_time()
     with replaced(folder / WEIGHTS) as temporary:
         torch.save(streams.state_dict(), temporary)
-    heard = hear(job.rows, streams, clips.evaluation, device, learner.autocast)
+    if heard is None:  # stopped behind the last point
+        heard = hear(job.rows, streams, clips.evaluation, device, learner.autocast)
     some = clips.train.subset(np.arange(min(len(clips.train), scale.eval_clips)))
     on_training = hear(job.rows, streams, some, device, learner.autocast)
-    probs = {f"{name}/{stream}": p for name, of_row in heard.probs.items() for stream, p in of_row.items()}
-    with replaced(folder / SCORES) as temporary:
-        np.savez_compressed(temporary, targets=heard.targets, **probs)
+    heard.save(folder / SCORES)
     result = {
         "job": job.name,
         "seed": seed,
@@ -192,6 +192,12 @@ class Heard:
     targets: NDArray[np.bool_]  # [M, L]
     probs: dict[str, dict[str, NDArray[np.float32]]]  # by row and stream, [M, L]
     hits: dict[str, CropHits]  # by row
+
+    def save(self, path: Path) -> None:
+        """Targets and probabilities, for `collect.Run.read`."""
+        named = {f"{name}/{stream}": p for name, of_row in self.probs.items() for stream, p in of_row.items()}
+        with replaced(path) as temporary:
+            np.savez_compressed(temporary, targets=self.targets, **named)
 
 
 @torch.inference_mode()
@@ -226,8 +232,7 @@ def metrics(heard: Heard) -> dict[str, dict[str, dict[str, float]]]:
     for name, of_row in heard.probs.items():
         found[name] = {}
         for stream, probs in of_row.items():
-            m = evaluate_scores(heard.targets, probs)
-            found[name][stream] = {"mAP": m.mean_ap, "mAUC": m.mean_auc, "d_prime": m.d_prime}
+            found[name][stream] = evaluate_scores(heard.targets, probs).means()
     return found
 
 
