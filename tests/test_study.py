@@ -176,6 +176,7 @@ def test_what_is_said_of_crops_is_told_apart_by_their_events():
     probs = torch.zeros(2, 2, 12)
     probs[0, 0, 0], probs[0, 1, 1], probs[1, 0, 1], probs[1, 1, 1] = 0.9, 0.7, 0.2, 0.4
     said = crops._heard(probs, starts, 3.0, clips)
+    assert said["crops_with_event"] == 0.5
     assert said["with_event"] == pytest.approx((0.9 + 0.7 + 0.2) / 3)
     assert said["without"] == pytest.approx((0 + 0 + 0.4) / 3)
     assert said["auc"] == pytest.approx(2 / 3)
@@ -183,12 +184,12 @@ def test_what_is_said_of_crops_is_told_apart_by_their_events():
 
 def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd, esc10):
     out = tmp_path / "runs"
-    only = ["--only", "alone", "joint", "longer"]
+    only = ["--only", "alone", "joint", "longer", "whole-joint"]
     flags = ["run", "--out", str(out), "--small", "--seeds", "0", "--data", str(esc10)]
     assert command.main([*flags, *only]) == 0
     assert command.main([*flags, *only]) == 0
-    assert "3 runs in" in (said := capfd.readouterr().out)
-    assert "3 of them finished before" in said
+    assert "4 runs in" in (said := capfd.readouterr().out)
+    assert "4 of them finished before" in said
     assert (
         command.main(["report", "--out", str(out), "--data", str(esc10), "--to", str(tmp_path), "--resamples", "20"])
         == 0
@@ -210,11 +211,19 @@ def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd,
         command.main([*flags, *only])
 
 
+def test_whole_recordings_fill_more_of_a_clip_than_cut_ones(esc10):
+    def mean_seconds(sounds):
+        events = [event for of_clip in training.soundscapes(esc10, TINY, sounds).evaluation.events for event in of_clip]
+        return np.mean([event.offset_seconds - event.onset_seconds for event in events])
+
+    assert mean_seconds("cut") < 3 < mean_seconds("whole")
+
+
 def test_every_row_of_the_plan_is_trained_once_a_seed_and_agrees_with_its_neighbours():
     trained = [(row.name, seed) for job in JOBS for row in job.rows for seed in job.seeds]
     assert len(trained) == len(set(trained))
     for job in JOBS:
-        assert len({(r.network, r.schedule, r.learning_rate) for r in job.rows}) == 1
+        assert len({(r.network, r.schedule, r.learning_rate, r.sounds) for r in job.rows}) == 1
         assert len(job.rows) == 1 or not any(row.share_weights for row in job.rows)
 
 

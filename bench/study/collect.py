@@ -15,7 +15,7 @@ from glat.errors import UserError
 from glat.metrics import evaluate_scores
 
 from .networks import NETWORKS
-from .plan import BACKBONES, CLAIMS, CONFIRMED, JOBS, SHARED, VARIANTS, Job, Row
+from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, JOBS, LONG, SETTINGS, SHARED, VARIANTS, Job, Row, prefixed
 from .training import CLIP_SECONDS, RESULT, SCORES
 
 RESAMPLES = 1_000
@@ -70,7 +70,7 @@ def by_key(runs: Iterable[Run]) -> dict[Key, dict[int, Probs]]:
     for run in runs:
         for key, probs in run.probs.items():
             found.setdefault(key, {})[run.seed] = probs
-    for prefix in BACKBONES:
+    for prefix in SETTINGS:
         alone = found.get((f"{prefix}alone", "global"), {})
         for size, name in ((2, "two"), (3, "three")):
             of_size = ensembles(alone, size)
@@ -120,7 +120,8 @@ FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
 
 # One minus the other, on all seeds that both have.
 DIFFERENCES = (
-    *(" - ".join(prefix + key for key in claim.split(" - ")) for prefix in BACKBONES for claim in CLAIMS),
+    *(prefixed(prefix, claim) for prefix in SETTINGS for claim in CLAIMS),
+    *(prefixed(LONG, claim) for claim in CONFIRMED),
     *(f"{row.name}/fused - glat/fused" for row in (SHARED, *VARIANTS)),
 )
 
@@ -192,8 +193,8 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
         fresh: some of them, with their scores of fresh clips.
         resamples: of the bootstrap.
     """
-    judged = Judged(runs, resamples)
     rows = {row.name: row for run in runs for row in run.job.rows}
+    judged = _judged(runs, DIFFERENCES, resamples)
     first = runs[0].result
     summary: dict[str, Any] = {
         "scale": first["scale"],
@@ -204,18 +205,22 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
         "device": first["device"],
         "precision": first["precision"],
         "runs": [_run(run) for run in runs],
-        "rows": {f"{row}/{stream}": judged.row((row, stream)) for row, stream in sorted(judged.probs)},
-        "differences": judged.differences(DIFFERENCES),
-        "fresh": {},
+        **judged,
+        "fresh": _judged(fresh, (prefixed(prefix, claim) for prefix in CONFIRMED_OF for claim in CONFIRMED), resamples),
         "costs": _costs(rows.values(), first["scale"]["width"], len(first["classes"])),
     }
-    if fresh:
-        on_fresh = Judged(fresh, resamples)
-        summary["fresh"] = {
-            "rows": {f"{row}/{stream}": on_fresh.row((row, stream)) for row, stream in sorted(on_fresh.probs)},
-            "differences": on_fresh.differences(CONFIRMED),
-        }
     return summary
+
+
+def _judged(runs: Sequence[Run], differences: Iterable[str], resamples: int) -> dict[str, Any]:
+    """Scores and differences of runs, those of the same clips together."""
+    found: dict[str, Any] = {"rows": {}, "differences": {}}
+    wanted = tuple(differences)
+    for sounds in sorted({run.job.first.sounds for run in runs}):
+        judged = Judged([run for run in runs if run.job.first.sounds == sounds], resamples)
+        found["rows"] |= {f"{row}/{stream}": judged.row((row, stream)) for row, stream in sorted(judged.probs)}
+        found["differences"] |= judged.differences(wanted)
+    return found
 
 
 def _key(name: str) -> Key:

@@ -17,22 +17,23 @@ from glat.metrics import evaluate_scores
 from glat.model import GlobalLocal
 from glat.pooling import max_mean, pool_logits
 
-from .plan import Job, Scale
+from .plan import LONG, Job, Scale
 from .training import EVALUATED_AT_ONCE, WEIGHTS, Streams
 
 CROPS = "crops.json"
-ROWS = ("glat", "pool-max")
+ROWS = ("glat", "pool-max", f"{LONG}glat", f"{LONG}pool-max")
 POOLINGS = ("max_mean", "max", "linear", "average")
 
 
 def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips) -> dict[str, Any]:
     """By row of `ROWS` in a run that has ended, what its local stream says of the crops of the evaluation clips.
 
-    ``with_event`` and ``without``: the mean probability of a class of the clip in crops with an event of it, and in
-    crops without; ``auc``: how likely one of the former scores above one of the latter, of the same clip and class;
-    ``scored_by``: mAP of the local stream and of the fusion where the same crops are pooled otherwise;
-    ``batch_statistics``: mAP of the local stream where its batch norm takes the statistics of the crops at hand, not
-    those that training kept. All is kept beside the run's weights.
+    ``crops_with_event``: of a class of the clip, the share of all its N crops that hold an event of it, whatever they
+    were cut for; ``with_event`` and ``without``: its mean probability in crops that do, and in crops that do not;
+    ``auc``: how likely one of the former scores above one of the latter, of the same clip and class; ``scored_by``: mAP
+    of the local stream and of the fusion where the same crops are pooled otherwise; ``batch_statistics``: mAP of the
+    local stream where its batch norm takes the statistics of the crops at hand, not those that training kept. All is
+    kept beside the run's weights.
     """
     path = folder / CROPS
     if path.exists():
@@ -88,7 +89,10 @@ def _heard(probs: Tensor, starts: Tensor, seconds: float, clips: Clips) -> dict[
             if len(heard) and len(unheard):
                 difference = heard[:, None] - unheard
                 above.append(float(((difference > 0) + 0.5 * (difference == 0)).mean()))
-    return {"with_event": _mean(with_event), "without": _mean(without), "auc": _mean(above)}
+    share = len(with_event) / (len(with_event) + len(without))
+    return {"crops_with_event": share} | {
+        name: _mean(values) for name, values in (("with_event", with_event), ("without", without), ("auc", above))
+    }
 
 
 def _mean(values: list[float]) -> float:

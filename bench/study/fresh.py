@@ -8,11 +8,11 @@ from glat.data import Clips
 from glat.machine import pick_device, pick_precision
 
 from .collect import Run
-from .plan import FOUND_ON, Scale
+from .plan import CONFIRMED_OF, FOUND_ON, Scale
 from .training import WEIGHTS, Streams, hear
 
 FRESH = "fresh.npz"
-ROWS = ("alone", "longer", "glat", "pool-max")
+ROWS = {prefix + row for prefix in CONFIRMED_OF for row in ("alone", "longer", "glat", "pool-max")}
 
 
 def heard_afresh(runs: list[Run], out: Path, scale: Scale, clips: Clips) -> list[Run]:

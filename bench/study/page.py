@@ -2,11 +2,11 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..results import with_block
-from .plan import BACKBONES, CLAIMS, CONFIRMED, EQUAL_COMPUTE, JOBS
+from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, EQUAL_COMPUTE, JOBS, LONG, SETTINGS, prefixed
 
 Summary = Mapping[str, Any]
 
@@ -21,11 +21,14 @@ def blocks(summary: Summary) -> dict[str, str]:
         "conditions": _conditions,
         "main": lambda s: _main(s, ""),
         "resnet38": lambda s: _main(s, "resnet38-"),
-        "claims": _claims,
-        "confirmed": _confirmed,
+        "whole": lambda s: _main(s, LONG),
+        "claims": lambda s: _claims(s["differences"], CLAIMS, [prefix for prefix in SETTINGS if prefix != LONG]),
+        "whole-claims": lambda s: _claims(s["differences"], CLAIMS | CONFIRMED, (LONG,)),
+        "confirmed": lambda s: _claims(s["fresh"]["differences"], CONFIRMED, CONFIRMED_OF),
         "selection": _selection,
         "pooling": _pooling,
-        "crops": _crops,
+        "crops": lambda s: _crops(s, ""),
+        "whole-crops": lambda s: _crops(s, LONG),
         "tuning": _tuning,
         "figure2": _figure2,
     }
@@ -112,12 +115,12 @@ def _main(s: Summary, prefix: str) -> str:
     line(f"{prefix}glat/global", "GL-AT, global", alone, 1.0)
     line(f"{prefix}glat/local", "GL-AT, local", glat, 1.0)
     line(f"{prefix}glat/fused", "**GL-AT, fused**", glat, 1.0, job)
-    if not prefix:
-        for stream in ("global", "local", "fused"):
-            cost = alone if stream == "global" else glat
-            line(f"shared/{stream}", f"shared weights, {stream}", cost, 1.0, "shared" if stream == "fused" else "")
-        for stream in ("local", "fused"):
-            line(f"pool-max/{stream}", f"crops pooled by max, {stream}", glat, 1.0, job if stream == "fused" else "")
+    for stream in ("global", "local", "fused"):
+        cost, job = alone if stream == "global" else glat, f"{prefix}shared" if stream == "fused" else ""
+        line(f"{prefix}shared/{stream}", f"shared weights, {stream}", cost, 1.0, job)
+    for stream in ("local", "fused"):
+        job = f"{prefix}pool-max" if stream == "fused" else ""
+        line(f"{prefix}pool-max/{stream}", f"crops pooled by max, {stream}", glat, 1.0, job)
     head = ("row", *SCORES.values(), "GFLOP a clip", "training compute, × alone", "s a step, one core", "seeds")
     return _table(head, lines)
 
@@ -141,25 +144,14 @@ def _verdict(found: Mapping[str, Any]) -> str:
     return "not decided"
 
 
-def _claims(s: Summary) -> str:
+def _claims(differences: Mapping[str, Any], claims: Mapping[str, str], prefixes: Iterable[str]) -> str:
     lines = []
-    for prefix, network in BACKBONES.items():
-        for key, title in CLAIMS.items():
-            one, other = key.split(" - ")
-            found = s["differences"].get(f"{prefix}{one} - {prefix}{other}")
-            if found is not None:
-                lines.append([title, network, *_difference(found["mAP"])])
+    for prefix in prefixes:
+        for claim, title in claims.items():
+            if (found := differences.get(prefixed(prefix, claim))) is not None:
+                by_seed = ", ".join(_number(x, "+.3f") for x in found["mAP"]["by_seed"])
+                lines.append([title, SETTINGS[prefix], _value(found["mAP"], "+.3f"), by_seed, _verdict(found["mAP"])])
     return _table(("claim", "network", "difference in mAP", "by seed", "holds"), lines)
-
-
-def _difference(found: Mapping[str, Any]) -> list[str]:
-    return [_value(found, "+.3f"), ", ".join(_number(x, "+.3f") for x in found["by_seed"]), _verdict(found)]
-
-
-def _confirmed(s: Summary) -> str:
-    found = s["fresh"].get("differences", {})
-    lines = [[title, *_difference(found[key]["mAP"])] for key, title in CONFIRMED.items() if key in found]
-    return _table(("on fresh clips", "difference in mAP", "by seed", "holds"), lines)
 
 
 def _selection(s: Summary) -> str:
@@ -199,17 +191,18 @@ def _pooling(s: Summary) -> str:
     return _table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
 
 
-def _crops(s: Summary) -> str:
+def _crops(s: Summary, prefix: str) -> str:
     lines = []
     for name, title in (("glat", "0.5 (max + mean), the paper's"), ("pool-max", "max")):
-        found = s["crops"].get(name, [])
+        found = s["crops"].get(prefix + name, [])
         if not found:
             continue
 
-        def mean(pick: Callable[[Any], float | None], found: Any = found) -> str:
-            return _mean([pick(each) for each in found])
+        def mean(pick: Callable[[Any], float | None], how: str = ".3f", found: Any = found) -> str:
+            return _mean([pick(each) for each in found], how)
 
-        said = [mean(lambda each, what=what: each[what]) for what in ("with_event", "without", "auc")]
+        said = [mean(lambda each: each["crops_with_event"], ".1%")]
+        said += [mean(lambda each, what=what: each[what]) for what in ("with_event", "without", "auc")]
         scored = [
             f"{mean(lambda each, by=by: each['scored_by'][by]['local'])}, "
             f"{mean(lambda each, by=by: each['scored_by'][by]['fused'])}"
@@ -217,7 +210,8 @@ def _crops(s: Summary) -> str:
         ]
         scored.append(mean(lambda each: each["batch_statistics"]))
         lines.append([title, *said, *scored, str(len(found))])
-    head = ["trained with crops pooled by", "a class, in crops with its event", "without", "AUC of the two"]
+    head = ["trained with crops pooled by", "crops that hold a class of the clip"]
+    head += ["the class, in crops that do", "in crops that do not", "AUC of the two"]
     head += [f"local, fused mAP scored by {by}" for by in CROP_POOLINGS.values()]
     return _table((*head, "local mAP by the batch's own statistics", "seeds"), lines)
 

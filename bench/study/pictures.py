@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from glat.plots import COLOURS, STREAM_COLOURS, save, tidy
 
 from .page import ROWS, figure2_rows, figure2_seeds, figure2_values
-from .plan import BACKBONES
+from .plan import SETTINGS
 
 Summary = Mapping[str, Any]
 Floats = NDArray[np.float64]
@@ -26,22 +26,21 @@ def draw(summary: Summary, folder: Path) -> None:
 
 
 def _curves(s: Summary, path: Path) -> None:
-    networks = [name for name in BACKBONES if f"{name}alone/global" in s["rows"]]
-    if not networks:
+    settings = [name for name in SETTINGS if f"{name}alone/global" in s["rows"]]
+    if not settings:
         return
-    figure = Figure(figsize=(10, 3.6 * len(networks)), layout="constrained")
-    panels = figure.subplots(len(networks), 2, squeeze=False)
-    for axes, prefix in zip(panels, networks, strict=True):
+    figure = Figure(figsize=(10, 3.6 * len(settings)), layout="constrained")
+    panels = figure.subplots(len(settings), 2, squeeze=False)
+    for axes, prefix in zip(panels, settings, strict=True):
         lines = {
             "alone": (f"{prefix}alone", "global", "black", "-"),
             "alone, longer": (f"{prefix}longer", "global", GREY, "--"),
             "GL-AT, global": (f"{prefix}glat", "global", STREAM_COLOURS["global"], ":"),
             "GL-AT, local": (f"{prefix}glat", "local", STREAM_COLOURS["local"], "-"),
             "GL-AT, fused": (f"{prefix}glat", "fused", STREAM_COLOURS["fused"], "-"),
+            "shared weights, fused": (f"{prefix}shared", "fused", COLOURS[3], "-"),
+            "crops pooled by max, fused": (f"{prefix}pool-max", "fused", COLOURS[4], "-"),
         }
-        if not prefix:
-            lines["shared weights, fused"] = ("shared", "fused", COLOURS[3], "-")
-            lines["crops pooled by max, fused"] = ("pool-max", "fused", COLOURS[4], "-")
         for label, (row, stream, colour, style) in lines.items():
             found = _curve(s, row, stream)
             if found is None:
@@ -55,7 +54,7 @@ def _curves(s: Summary, path: Path) -> None:
         for panel, label in zip(axes, ("steps", "training compute, TFLOP"), strict=True):
             tidy(panel)
             panel.set(xlabel=label, ylabel="mAP")
-        axes[0].set_title(BACKBONES[prefix], fontsize=10, loc="left")
+        axes[0].set_title(SETTINGS[prefix], fontsize=10, loc="left")
         axes[1].sharey(axes[0])
         axes[1].legend(frameon=False, fontsize=8, loc="lower right")
     save(figure, path)

@@ -42,13 +42,14 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
     scale = note(out, data)
     if to.resolve() == PAGE.parent and (scale != FULL or data is None):
         raise UserError(f"{out} is not the study that docs/ is about, which is larger and of recordings; give --to")
-    clips = soundscapes(data, replace(scale, train_clips=1)).evaluation  # a clip does not depend on how many there are
+    evaluation = replace(scale, train_clips=1)  # a clip does not depend on how many there are
     crops: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         if not {row.name for row in run.job.rows}.isdisjoint(ROWS):
+            clips = soundscapes(data, evaluation, run.job.first.sounds).evaluation
             for name, said in said_of_crops(run.job.folder(out, run.seed), run.job, run.seed, scale, clips).items():
                 crops.setdefault(name, []).append({"seed": run.seed, **said})
-    fresh = heard_afresh(runs, out, scale, soundscapes(data, replace(scale, train_clips=1), FRESH_MIX).evaluation)
+    fresh = heard_afresh(runs, out, scale, soundscapes(data, evaluation, mix=FRESH_MIX).evaluation)
     summary = summarise(runs, fresh, resamples) | {"crops": crops, "data": data.name if data else "synthesised events"}
     folder = to / "study"
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from glat.allocator import keep_freed_memory
 from glat.config import OptimConfig
 from glat.data import Batch, Clips, ClipSource, Data, load
 from glat.data.samplers import RowStream, build_sampler
+from glat.data.soundscapes import Mixer
+from glat.data.sources import RECORDED_EVENTS
 from glat.errors import UserError
 from glat.evaluate import CropHits, crop_hits, score
 from glat.files import replaced, write_json
@@ -32,7 +34,7 @@ from glat.training.learner import Learner
 from glat.training.ranks import ALONE
 
 from .networks import NETWORKS, SAMPLE_RATE_HZ
-from .plan import Job, Row, Scale
+from .plan import Job, Row, Scale, Sounds
 from .variants import EventCrops, RandomCrops, placements
 
 RESULT, SCORES, WEIGHTS, CHECKPOINT = "result.json", "scores.npz", "weights.pt", "checkpoint.pt"
@@ -78,13 +80,15 @@ class Streams(nn.Module):
 
 
 @cache
-def soundscapes(data: Path | None, scale: Scale, mix: int = 0) -> Data[Clips]:
-    """The study's clips, the same for all rows and seeds; without `data`, of synthesised events.
+def soundscapes(data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: int = 0) -> Data[Clips]:
+    """The study's clips, the same for all seeds and for all rows of the same sounds.
 
     Args:
+        data: None: synthesised events, which are whole in any case.
         mix: another number mixes other clips from the same recordings.
     """
     folds = ("4",) if data is not None else ()
+    whole = replace(RECORDED_EVENTS if data is not None else Mixer(), event_seconds=None)
     return load(  # type: ignore[return-value]  # soundscapes lie in memory
         data,
         sample_rate_hz=SAMPLE_RATE_HZ,
@@ -94,6 +98,7 @@ def soundscapes(data: Path | None, scale: Scale, mix: int = 0) -> Data[Clips]:
         train_clips=scale.train_clips,
         eval_clips=scale.eval_clips,
         seed=mix,
+        mixer=whole if sounds == "whole" else None,
     )
 
 
@@ -104,7 +109,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     for path in folder.iterdir():  # what is left of another run: what was derived of it, or half a checkpoint
         if path.name != CHECKPOINT:
             path.unlink()
-    clips = soundscapes(data, scale)
+    clips = soundscapes(data, scale, job.first.sounds)
     facts = versions()  # of the code that is loaded: a checkout during the run changes what git says
     device = pick_device()
     precision = pick_precision(True, device)
