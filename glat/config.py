@@ -10,6 +10,8 @@ from typing import Any, Literal
 from .errors import UserError
 from .pooling import POOLINGS
 
+CropPooling = Literal["max_mean", "max", "average", "linear", "exponential"]
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -36,7 +38,7 @@ class ModelConfig:
     """What ranks the classes: the clip score, or the largest or mean frame score."""
     clip_pooling: Literal["own", "max", "average", "max_mean", "linear", "exponential", "attention"] = "own"
     """What makes the clip's score of its frames' probabilities; own: as the network's authors have it."""
-    crop_pooling: Literal["max_mean", "max", "average", "linear", "exponential"] = "max_mean"
+    crop_pooling: CropPooling = "max_mean"
     """What makes the local stream's score of its crops' probabilities, in training too; max_mean is the paper's."""
     frame_classifier: Literal["global", "local"] = "global"
     """Whose classifier scores the frames of the global stream."""

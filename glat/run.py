@@ -218,17 +218,22 @@ def open_run(folder: Path) -> Run:
         raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
 
 
-def load_model(run: Run) -> GlobalLocal:
+def load_model(run: Run, name: str = WEIGHTS) -> GlobalLocal:
     """The trained model of a run, in evaluation mode, on the CPU.
+
+    Args:
+        run: from `open_run`.
+        name: of the file in its folder: `WEIGHTS` or `BEST_WEIGHTS`.
 
     Raises:
         UserError: weights that are missing, damaged, or of another shape than the config says.
     """
-    path = run.folder / WEIGHTS
+    path = run.folder / name
     try:
         weights = load_file(path)
     except FileNotFoundError:
-        raise UserError(f"{run.folder} has no {WEIGHTS}; the run was stopped before its first checkpoint") from None
+        before = "checkpoint" if name == WEIGHTS else "evaluation"
+        raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
     model = build_model(run.config.model, len(run.classes))

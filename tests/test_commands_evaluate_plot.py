@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from safetensors.torch import load_file, save_file
 
 from glat import cli
+from glat.commands.trained import TrainedFlags
 from glat.data import fingerprint
+from glat.run import BEST_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
@@ -81,6 +84,34 @@ def test_the_runs_own_clips_score_as_at_its_end_with_intervals_around(folder, tm
     assert [row["clips"] for row in rows] == ["1", "1", "1"]
     assert float(rows[0]["AP_fused"]) == pytest.approx(at_the_end["streams"]["fused"]["ap"]["noise"], abs=1e-6)
     assert {"AUC_local", "AP_global_low", "AP_global_high"} <= rows[0].keys()
+
+
+def test_weights_of_the_best_evaluation_and_another_pooling_are_scored_without_training(
+    folder, tmp_path, monkeypatch, capsys
+):
+    def scores(of_run, *flags):
+        out = tmp_path / "all.json"
+        assert glat(monkeypatch, "evaluate", "--run", of_run, "--resamples", 0, "--json", out, *flags) == 0
+        return json.loads(out.read_text())
+
+    usual, by_max = scores(folder), scores(folder, "--crop-pooling", "max")
+    assert "crops pooled by max" in capsys.readouterr().out
+    assert (usual["crop_pooling"], by_max["crop_pooling"]) == ("max_mean", "max")
+    assert usual["streams"]["global"] == by_max["streams"]["global"]
+    pooled = [TrainedFlags(run=folder, crop_pooling=name).open()[1].config.crop_pooling for name in (None, "max")]
+    assert pooled == ["max_mean", "max"]
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    weights = load_file(moved / "model.safetensors")
+    save_file({name: -tensor if "fc" in name else tensor for name, tensor in weights.items()}, moved / BEST_WEIGHTS)
+    best = scores(moved, "--best")
+    assert "moved, its best evaluation, " in capsys.readouterr().out
+    assert best["best"]
+    assert best["streams"]["global"] != usual["streams"]["global"]
+    assert glat(monkeypatch, "tag", ROOT / "none.wav", "--run", moved, "--best") == 2
+    (moved / BEST_WEIGHTS).unlink()
+    assert glat(monkeypatch, "evaluate", "--run", moved, "--best") == 2
+    assert f"has no {BEST_WEIGHTS}; the run was stopped before its first evaluation" in capsys.readouterr().err
 
 
 def test_changed_recordings_are_said(folder, recordings, tmp_path, monkeypatch, capsys):

@@ -14,14 +14,13 @@ from ..errors import UserError
 from ..evaluate import remarks, score
 from ..files import replaced, write_json, writing
 from ..report import Report, report
+from .trained import TrainedFlags
 
 
 @dataclass(frozen=True)
-class Evaluate:
+class Evaluate(TrainedFlags):
     """Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals."""
 
-    run: Path
-    """The folder of a training run."""
     data: Path | None = None
     """Other recordings: a folder with one sub-folder a class, a CSV with columns file, label and optionally fold, what
     glat pack wrote, or tar files; all of them are for the evaluation. Without it, the run's own evaluation clips."""
@@ -56,8 +55,7 @@ class Evaluate:
 def _evaluate(command: Evaluate) -> int:
     _check(command)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    opened = run.open_run(command.run)
-    model = run.load_model(opened)
+    opened, model = command.open()
     rate = model.global_.sample_rate_hz
     clips, skipped, notes = _own(opened, rate) if command.data is None else _others(command, opened, rate)
     model.check_clip(clips.clip_samples)
@@ -75,7 +73,9 @@ def _evaluate(command: Evaluate) -> int:
     skipped += tuple(lost)
     assert scored is not None  # one process
     found = report(scored, model.crop_samples, command.resamples, command.seed)
-    console.print(f"{command.run}, {machine.device_name(device)}, {precision.reason}")
+    of_run = f"{command.run}{', its best evaluation' if command.best else ''}"
+    pooled = f"crops pooled by {command.crop_pooling}, " if command.crop_pooling else ""
+    console.print(f"{of_run}, {pooled}{machine.device_name(device)}, {precision.reason}")
     seconds = clips.clip_samples / rate
     console.print(
         f"{found.evaluation.clips} clips of {seconds:g} s, SHA-256 of their names {found.evaluation.clips_sha256}"
@@ -90,7 +90,8 @@ def _evaluate(command: Evaluate) -> int:
         with writing(f"--csv {command.csv}"):
             _write_csv(command.csv, found)
     if command.json is not None:
-        everything = {"run": str(command.run), "data": str(command.data or "of the run"), "notes": notes}
+        everything = {"run": str(command.run), "best": command.best, "crop_pooling": opened.config.model.crop_pooling}
+        everything |= {"data": str(command.data or "of the run"), "notes": notes}
         everything |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
         with writing(f"--json {command.json}"):
             write_json(command.json, everything)

@@ -10,22 +10,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import machine, run
+from .. import machine
 from ..errors import UserError
 from ..files import to_json_text, writing
 from ..inference import for_inference
 from ..plots import PICTURES, plot_tagged
 from ..tagging import Tagged, tag_file
+from .trained import TrainedFlags
 
 
 @dataclass(frozen=True)
-class Tag:
+class Tag(TrainedFlags):
     """Say what sounds in recordings, and which seconds decided it."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Recordings of any length that soundfile reads."""
-    run: Path
-    """The folder of a training run."""
     top: int = 3
     """How many tags to print, most likely first."""
     json: bool = False
@@ -51,9 +50,9 @@ def _tag(command: Tag) -> int:
         raise UserError(f"--plot: there is no folder {command.plot.parent}")
     if command.plot is not None and (command.plot.suffix not in PICTURES or command.plot.is_dir()):
         raise UserError(f"--plot {command.plot}: give a file that ends in one of {', '.join(PICTURES)}")
-    opened = run.open_run(command.run)
+    opened, model = command.open()
     device = machine.pick_device()
-    model = for_inference(run.load_model(opened).to(device))
+    model = for_inference(model.to(device))
     tagged, failed = [], []
     for file in command.files:
         try:

@@ -18,6 +18,7 @@ from .clips import Batch, Clips, ClipSource, Skipped, cores
 from .encoded import EncodedClips
 
 LOADERS = ("auto", "dali", "soundfile")
+_FOLLOWING = 100  # clips to try in place of a whole batch; data that went away has more than these
 # libsndfile's names of what DALI's decoder takes.
 _DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
 
@@ -117,9 +118,9 @@ def batches(
 ) -> Generator[Batch]:
     """Batches of a source's clips, made ahead of their use.
 
-    The order is that of `rows` alone. A clip that turns out unreadable is reported once, and its place is taken by
-    the next readable clip of the same batch, counted round. Nothing is left running when the iterator is closed, used
-    up, or raises.
+    The order is that of `rows` alone. A clip that turns out unreadable is reported once, and its place is taken by the
+    next readable clip of the same batch, counted round; where there is none, by the next one of the source. Nothing is
+    left running when the iterator is closed, used up, or raises.
 
     Args:
         source: clips in memory, packs or `EncodedClips`.
@@ -138,7 +139,7 @@ def batches(
 
     Raises:
         UserError: as of `choose_loader`; `workers` or `prefetch` below 1; while iterating: a batch of which no clip
-            can be read, unless it `may_be_empty`.
+            can be read, and none of the 100 that follow it in the source, unless it `may_be_empty`.
     """
     choice = choose_loader(source, loader, device)
     if workers is not None and workers < 1:
@@ -202,17 +203,16 @@ def _run(
                     if (row := int(wanted[place])) not in known:
                         known[row] = reason
                         report(Skipped(source.names[row], reason))
-                if taken is None and may_be_empty:
-                    wave, lengths, taken = torch.zeros_like(wave), torch.full_like(lengths, wave.shape[1]), {}
-                if taken is None:
-                    first = source.names[int(wanted[0])]
-                    raise UserError(
-                        f"no clip of a batch can be read ({first}: {reasons[0]}); check that the data is there"
-                    )
-                wave[list(taken)] = wave[list(taken.values())]
-                lengths[list(taken)] = lengths[list(taken.values())]
                 wanted = wanted.clone()
-                wanted[list(taken)] = wanted[list(taken.values())]
+                if taken is not None:
+                    for column in (wave, lengths, wanted):
+                        column[list(taken)] = column[list(taken.values())]
+                elif may_be_empty:
+                    wave, lengths = torch.zeros_like(wave), torch.full_like(lengths, wave.shape[1])
+                else:
+                    row, samples = _next_readable(source, int(wanted[0]), reasons[0], known)
+                    wave.zero_()[:, : len(samples)] = torch.from_numpy(samples).to(wave.device)
+                    lengths[:], wanted[:] = len(samples), row
             targets = source.targets.dense(wanted).float()
             yield Batch(*(part.to(device, non_blocking=True) for part in (wave, lengths, targets)))
     finally:
@@ -223,6 +223,28 @@ def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
     """{bad place: the next good one, counted round}; None where none is good."""
     good = [place for place in range(count) if place not in bad]
     return {place: next((g for g in good if g > place), good[0]) for place in bad} if good else None
+
+
+def _next_readable(source: ClipSource, row: int, reason: str, known: dict[int, str]) -> tuple[int, NDArray[Any]]:
+    """The next clip behind an unreadable one, counted round, whatever was read before: a resumed run finds the same."""
+    for behind in range(1, min(len(source), 1 + _FOLLOWING)):
+        other = (row + behind) % len(source)
+        if not isinstance(samples := _read(source, other, known), str):
+            return other, samples
+    raise UserError(
+        f"no clip of a batch can be read, nor any that follows ({source.names[row]}: {reason}); "
+        "check that the data is there"
+    )
+
+
+def _read(source: ClipSource, row: int, known: dict[int, str]) -> NDArray[Any] | str:
+    """The valid samples of a clip, or why there are none."""
+    if row in known:
+        return known[row]
+    try:
+        return source.read_samples(row) if isinstance(source, EncodedClips) else source.read(row)
+    except UnreadableAudio as error:
+        return error.reason
 
 
 class _FromMemory:
@@ -269,12 +291,7 @@ class RowByRow:
 
     def read(self, row: int) -> NDArray[Any] | str:
         """The valid samples of a clip, or why there are none."""
-        if row in self.known:
-            return self.known[row]
-        try:
-            return self.source.read_samples(row) if isinstance(self.source, EncodedClips) else self.source.read(row)
-        except UnreadableAudio as error:
-            return error.reason
+        return _read(self.source, row, self.known)
 
     def finish(self, started: tuple[Tensor, list[Future[int | str]]]) -> tuple[Tensor, Tensor, dict[int, str]]:
         wave, jobs = started

@@ -90,6 +90,8 @@ def load(
         )
 
     if data is None:
+        if labels is not None:
+            raise UserError(f"--labels {labels} names the classes of packs; add --data, or leave it out")
         if eval_folds:
             raise UserError(f"--eval-folds {' '.join(eval_folds)}: built-in soundscapes have no folds; give --data")
         pools = {side: soundscapes.synthesised(side, seed, sample_rate_hz) for side in ("train", "eval")}
@@ -97,6 +99,7 @@ def load(
     if eval_data is not None and not eval_data.exists():
         raise UserError(f"--eval-data {eval_data}: no such file or folder; give what --data may be")
     kind = _kind(data)
+    _check_labels(data, kind, labels)
     if eval_data is not None and _kind(eval_data) != kind:
         raise UserError(f"--data {data} holds {kind}, and --eval-data {eval_data} {_kind(eval_data)}; give both alike")
     if mix and kind != _RECORDINGS:
@@ -148,6 +151,7 @@ def load_for_evaluation(
     """
     _check(sample_rate_hz, clip_seconds, 1, eval_clips, seed, workers)
     kind = _kind(data)
+    _check_labels(data, kind, labels)
     if mix and kind != _RECORDINGS:
         raise UserError(f"--mix takes recordings, and --data {data} holds {kind}; give the folder or CSV behind them")
     if kind == _PACKS:
@@ -212,6 +216,11 @@ def _kind(data: Path) -> str:
         if folders:  # an archive beside the class folders that came out of it
             raise UserError(f"--data {data} holds {kind} and the folder {min(folders)}; move one of the two elsewhere")
     return kind
+
+
+def _check_labels(data: Path, kind: str, labels: Path | None) -> None:
+    if labels is not None and kind != _PACKS:
+        raise UserError(f"--labels {labels} names the classes of packs, and --data {data} holds {kind}; leave it out")
 
 
 def _tar_files(data: Path) -> list[Path]:

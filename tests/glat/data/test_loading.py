@@ -323,13 +323,27 @@ def test_damage_anywhere_gives_what_soundfile_gives_or_is_reported(tmp_path, loa
     np.testing.assert_allclose(batch.wave[1], expected, rtol=0, atol=ROUNDING)
 
 
-def test_a_batch_of_which_nothing_can_be_read_is_an_error(tmp_path, loader):
+def test_the_next_clip_takes_the_place_of_a_batch_of_which_nothing_can_be_read(tmp_path, loader):
+    names = write_files(tmp_path, 4)
+    source = open_files(tmp_path, names)
+    expected = expected_wave(tmp_path / names[2])
+    for name in (names[0], names[1], names[3]):
+        (tmp_path / name).write_bytes(b"")
+    made, reported = run(source, [[2, 2], [0, 1], [3]], loader)
+    for batch, size in zip(made, (2, 2, 1), strict=True):
+        np.testing.assert_allclose(batch.wave, [expected] * size, rtol=0, atol=ROUNDING)
+        assert batch.lengths.tolist() == [source.clip_samples] * size
+        assert batch.targets.equal(source.targets.dense(torch.tensor([2] * size)).float())
+    assert {skipped.file for skipped in reported} == {names[0], names[1], names[3]}
+
+
+def test_data_that_went_away_is_an_error(tmp_path, loader):
     names = write_files(tmp_path, 3)
     source = open_files(tmp_path, names)
-    for name in names[:2]:
+    for name in names:
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UserError, match="no clip of a batch can be read"):
-        run(source, [[2, 2], [0, 1]], loader)
+    with pytest.raises(UserError, match="no clip of a batch can be read, nor any that follows"):
+        run(source, [[0, 1]], loader)
 
 
 def test_an_error_of_dali_alone_costs_no_clip(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Every kind of `--data` opens with the same clips and labels, whether they are held in memory or stay on the disk."""
 
 import csv
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -201,6 +202,9 @@ def test_packs_of_panns_take_the_classes_of_a_table_in_its_order(by_panns):
         (None, {"eval_data": "csv"}, "--eval-data .*: add --data"),
         ("tar", {"eval_folds": ("1",)}, "--eval-folds 1: the data name no folds"),
         ("csv", {"eval_folds": ("7",)}, "no recording is in '7'; folds seen: 0, 1"),
+        ("csv", {"labels": Path("l.csv")}, "--labels l.csv names the classes of packs, and --data .* holds recordings"),
+        ("tar", {"labels": Path("l.csv")}, "--labels l.csv names the classes of packs, and --data .* holds tar files"),
+        (None, {"labels": Path("l.csv")}, "--labels l.csv names the classes of packs; add --data"),
     ],
 )
 def test_what_cannot_be_meant_is_named(kinds, data, options, message):

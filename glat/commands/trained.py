@@ -1,0 +1,33 @@
+"""The flags that name a trained model, of the commands that use one."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..config import CropPooling
+from ..model import GlobalLocal
+from ..run import BEST_WEIGHTS, WEIGHTS, Run, load_model, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedFlags:
+    """A run, and what of it."""
+
+    run: Path
+    """The folder of a training run."""
+    best: bool = False
+    """The weights of the run's best evaluation, in place of those of its last checkpoint."""
+    crop_pooling: CropPooling | None = None
+    """What makes the local stream's score of its crops' probabilities; without it, what the run was trained with."""
+
+    def open(self) -> tuple[Run, GlobalLocal]:
+        """The run, and its model in evaluation mode, on the CPU.
+
+        Raises:
+            UserError: as of `open_run` and `load_model`.
+        """
+        opened = open_run(self.run)
+        if self.crop_pooling is not None:
+            config = opened.config
+            config = replace(config, model=replace(config.model, crop_pooling=self.crop_pooling))
+            opened = replace(opened, config=config)
+        return opened, load_model(opened, BEST_WEIGHTS if self.best else WEIGHTS)
