@@ -154,7 +154,10 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     fingerprint = fingerprint_of(data)
     if config.run.resume is not None and (folder / CONFIG).exists():
         if open_run(folder).fingerprint != fingerprint:
-            raise UserError(f"the recordings are not those that {folder} was started with; start a new run")
+            raise UserError(
+                f"the recordings are not those that {folder} was started with{_newly_left_out(folder, data)}; "
+                "restore them to go on, or start a new run"
+            )
         if not (folder / SKIPPED).exists():  # killed between the two files
             write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
         return folder
@@ -175,6 +178,16 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     except OSError as error:
         raise UserError(f"--run-dir {folder} cannot be written ({error.strerror}); choose another") from None
     return folder
+
+
+def _newly_left_out(folder: Path, data: Data) -> str:
+    """Which recording cannot be read that could when the run began, where there is one."""
+    try:
+        before = {skipped["file"] for skipped in json.loads((folder / SKIPPED).read_text(encoding="utf-8"))}
+    except (OSError, ValueError):
+        return ""
+    found = [skipped for skipped in data.skipped if skipped.file not in before]
+    return f" ({len(found)} cannot be read any more: {found[0].file}: {found[0].reason})" if found else ""
 
 
 def fingerprint_of(data: Data) -> str:

@@ -1,6 +1,7 @@
 """A run's folder: written whole, read back, and every kind of damage named."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -179,8 +180,12 @@ def test_resuming_with_other_recordings_is_refused(finished):
     (finished / "model.safetensors").unlink()
     resumed = resume(finished).config
     assert run.record(resumed, data(), {}) == finished
-    with pytest.raises(UserError, match="the recordings are not those"):
-        run.record(resumed, data(lengths=(1, 64_000)), {})
+    others = data(lengths=(1, 64_000))
+    with pytest.raises(UserError, match="the recordings are not those .* started with; restore them to go on, or"):
+        run.record(resumed, others, {})
+    lost = replace(others, skipped=(*others.skipped, Skipped("y.wav", "no such file")))
+    with pytest.raises(UserError, match=r"started with \(1 cannot be read any more: y.wav: no such file\); restore"):
+        run.record(resumed, lost, {})
 
 
 def test_resuming_what_is_not_there_starts_it(tmp_path):
