@@ -55,11 +55,13 @@ def newest(folder: Path = RESULTS) -> Path | None:
 def readme_table(report: Report, name: str) -> str:
     """The rows of `ROWS` that the report has, ours beside every competitor, and the conditions."""
     facts = report.facts
+    failed = sum(missed.failed for missed in report.not_measured)
+    broken = f" {failed} benchmarks of that run missed what they promise, as that page says." if failed else ""
     lines = [
         f"Measured on {report.date[:10]} at commit {facts['commit']} with `{facts['command']}`: medians of interleaved "
         f"calls on {facts['torch_threads']} threads of {facts['cpu']}, load average {facts['load_average']} at the "
         f"start, torch {facts['torch']}, every result checked first. All of it: "
-        f"[bench/results/{name}.md](bench/results/{name}.md).",
+        f"[bench/results/{name}.md](bench/results/{name}.md).{broken}",
         "",
         "| 10 s clips at 32 kHz | glat | of the limit | the others, × the time of glat |",
         "|---|---:|---:|---|",
@@ -67,6 +69,14 @@ def readme_table(report: Report, name: str) -> str:
     for key, title in ROWS.items():
         same = [case for case in report.cases if (case.subject, case.name) == key and case.device != "cuda"]
         lines += [_row(title, case) for case in same]
+    lines += [
+        "",
+        "×2 takes twice as long as glat, ×0.5 half. *out=*: glat, into a buffer of the caller's; *int16 batches*: "
+        "glat, before they become float. *eager*, *compiled*: the reference, as it is and by torch.compile. *copy_*: a "
+        "copy of as many bytes as the crops have. *PANNs' way*, *released loop*: what those programs do, written anew. "
+        "*plain*, *channels_last*: our network before inference folds it. The limit: "
+        "[docs/roofline.md](docs/roofline.md).",
+    ]
     return "\n".join(lines)
 
 

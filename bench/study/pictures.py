@@ -77,9 +77,9 @@ def _figure2(s: Summary, path: Path) -> None:
         return
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, value, fixed, label, chosen in (
-        (panels[0], "num_crops", "crop_seconds", "number of crops N, τ = 3 s", 5),
-        (panels[1], "crop_seconds", "num_crops", "length of a crop τ in seconds, N = 5", 3),
+    for axes, value, fixed, label, chosen, said in (
+        (panels[0], "num_crops", "crop_seconds", "number of crops N, τ = 3 s", 5, " in the paper: saturated"),
+        (panels[1], "crop_seconds", "num_crops", "length of a crop τ in seconds, N = 5", 3, " in the paper: the peak"),
     ):
         same = sorted(
             (row for row in rows if getattr(row, fixed) == getattr(ROWS["glat"], fixed)),
@@ -92,7 +92,7 @@ def _figure2(s: Summary, path: Path) -> None:
             if len(seeds) > 1:
                 axes.plot(x, values, color=colour, marker="o", markersize=2, linewidth=0, alpha=0.4)
         axes.axvline(chosen, color=GREY, linewidth=1, linestyle=":", zorder=0)
-        axes.annotate("the paper's", (chosen, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color=GREY)
+        axes.annotate(said, (chosen, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color=GREY)
         tidy(axes)
         axes.set_xticks(x, [f"{each:g}" for each in x])
         axes.set(xlabel=label)

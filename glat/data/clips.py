@@ -148,6 +148,12 @@ def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) 
         return list(pool.map(work, range(count)))
 
 
+def local_processes() -> int:
+    """Of a run that torchrun started, on this machine: they share its memory and its cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many this process may use, its share where several train together."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, allowed // local_processes())

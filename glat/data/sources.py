@@ -11,7 +11,7 @@ import torch
 from ..errors import UserError
 from . import soundscapes
 from .audio import read_clips
-from .clips import Clips, ClipSource, Data, Skipped
+from .clips import Clips, ClipSource, Data, Skipped, local_processes
 from .encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
 from .manifest import Recording, check_sides, in_folds, read_manifest, split
 from .packs import PackedClips, is_pack, load_packs, open_packs
@@ -23,7 +23,8 @@ from .targets import Targets
 RECORDED_EVENTS = Mixer(event_seconds=(0.3, 3.0), level_db=(-5.0, 15.0))
 
 
-# Of the machine's memory; beyond, recordings stay files. Decoding copies no more than it keeps.
+# Of the machine's memory, by all processes of a run; beyond, recordings stay files. Decoding copies no more than it
+# keeps.
 _MEMORY_SHARE = 0.25
 
 
@@ -61,7 +62,7 @@ def load(
         train_clips, eval_clips: how many soundscapes; unused for plain recordings.
         seed: from 0; of the split and the soundscapes.
         in_memory: decode all recordings at once and hold them as int16, or read them when they are heard. None: the
-            former where they take at most a quarter of the machine's memory.
+            former where they take at most a quarter of the machine's memory, every process of a run holding its own.
         workers: threads; None: one a core. Changes nothing in the result.
         mixer: how soundscapes are mixed. None: `Mixer()` for synthesised events, `RECORDED_EVENTS` for recordings.
 
@@ -314,7 +315,8 @@ def _open(
 ) -> tuple[ClipSource, tuple[Skipped, ...], list[int]]:
     """The recordings that can be read, in their order; the others; and which they were."""
     if in_memory is None:
-        in_memory = 2 * len(recordings) * (clip_seconds or 10.0) * sample_rate_hz <= _MEMORY_SHARE * _memory_bytes()
+        wanted = 2 * len(recordings) * (clip_seconds or 10.0) * sample_rate_hz
+        in_memory = wanted * local_processes() <= _MEMORY_SHARE * _memory_bytes()
     if not in_memory:
         source, skipped = encoded_from_manifest(
             recordings, classes, sample_rate_hz=sample_rate_hz, clip_seconds=clip_seconds, workers=workers

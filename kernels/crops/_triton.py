@@ -4,19 +4,23 @@ A program ranks the classes of one clip, finds the peak of one crop and copies o
 selection is repeated, never handed over between programs. With b_w, b_a and b_r bytes in a sample of the wave, in one
 of the audio and in a rank score, and 32 in a sector, of which a frame logit takes one to itself, these bytes move::
 
-    forward    B * N * W * (b_w * 16 / 15 + b_a)
+    forward    B * N * W * (b_w * q + b_a),   q = 16 / 15, of int16 waves 17 / 15
                + B * N * parts * (L * b_r + T * columns * 32),   columns = (N + 1) / 2 where crops suppress, else 1
     backward   B * S * b_a + B * N * W * b_a * 16 / 15
 
 `_parts` gives a crop as many programs as keep the second line, the selection, under a tenth of the crop.
 
 The copy. Crops start at any sample, but 128-bit accesses must be aligned. A tile is [ROWS, 32, WORDS]: in each row the
-32 lanes of a warp load 31 aligned granules of 16 bytes, every lane takes the words that it lacks from the lane after
-it, and 30 lanes store a granule each. 30, because 480 bytes are the most that the lanes can finish without another row
-and still are whole sectors of 32 bytes; that costs 16 sectors touched for 15 needed, and no shared memory. At most
-four lane exchanges shift a granule by any phase, so the phase is a run-time number and nothing is compiled anew for it.
-ROWS = 16 on 4 warps keeps 4 granules of a thread in flight: 8 KiB a program, 19 KiB a streaming multiprocessor of an
-H100 for the paper's batch of 2-byte crops, the fewest programs, where bandwidth times latency asks for about 10.
+32 lanes of a warp load 31 aligned granules of 16 bytes (of 8 where int16 doubles on its way), every lane takes the
+words that it lacks from the lane after it, and 30 lanes store a granule each. 30, because 480 bytes are the most that
+the lanes can finish without another row and still are whole sectors of 32 bytes; that costs 16 sectors touched for 15
+needed (17 of int16), and no shared memory for the exchange. At most four lane exchanges shift a granule by any phase,
+so the phase is a run-time number and nothing is compiled anew for it. ROWS = 16 on 4 warps keeps 4 granules of a thread
+in flight: 8 KiB a program, 4 of int16; with the fewest programs, the paper's batch under suppression, 19 and 10 KiB a
+streaming multiprocessor of an H100, where bandwidth times a latency of 0.4 us asks for 10.
+
+Sectors, warps of 32 and the rule of alignment are NVIDIA's, for whose GPUs the sizes are chosen. On AMD's a wave of 64
+takes two rows and cache lines are longer: the result is the same, the bytes moved have not been looked into.
 """
 
 # mypy: allow-untyped-defs

@@ -51,7 +51,7 @@ def select_crops(
     Args:
         rank_scores: [B, L] float32, float16 or bfloat16; what ranks the classes (the model: clip logits).
         frame_logits: [B, T, L] float32, float16 or bfloat16, any strides; compared as float32. Logits and not
-            probabilities: the sigmoid is monotone, and saturates into ties (float32 from 17, bfloat16 from 8).
+            probabilities: the sigmoid is monotone, and saturates into ties (float32 from 16.7, bfloat16 from 6.3).
         wave: [B, S] float32, float16, bfloat16 (copied unchanged) or int16 (times float32(1 / 32767)); any stride over
             the batch, samples dense.
         num_crops: N, 1 to L; the paper: 5.
@@ -63,8 +63,8 @@ def select_crops(
         lengths: [B] int64 or int32, valid samples of padded clips, 0 to S; limits the frames searched to the first
             ``ceil(T * length / S)``, the starts to ``max(0, length - W)``, and moves the right edge of ``"released"``.
         out: [B, N, W] contiguous, of the audio's dtype; written and returned as `audio`. Not differentiable.
-        impl: ``"auto"`` takes the device's fused kernel where there is one and else the reference; ``"fused"`` raises
-            where there is none; ``"reference"`` is plain PyTorch.
+        impl: ``"auto"`` takes the device's fused kernel where there is one (Triton's: N up to 16, L and T up to 4096)
+            and else the reference; ``"fused"`` raises where there is none; ``"reference"`` is plain PyTorch.
 
     Returns:
         `Crops`: audio [B, N, W], contiguous and differentiable in a floating `wave` (where crops overlap the gradients

@@ -220,9 +220,8 @@ void scale_samples(char* to, const char* from, int64_t count) {
   scale_up_to(count);
 }
 
-// Fresh memory costs a page fault a page, and in pages of 2 MiB one where it was 512. The paper's size (61 MB, two
-// threads): 3.2-4.2 ms, 14 ms in pages of 4 KiB, and copy_ into memory in use 2.7-3.4. The whole range is about to be
-// written, so no memory is wasted; where the kernel offers no such pages nothing happens. Below 4 MiB malloc hands out
+// Fresh memory costs a page fault a page, and in pages of 2 MiB one where it was 512: at the paper's size (61 MB, two
+// threads) a quarter to a third of the time. The whole range is about to be written, so no memory is wasted; where the kernel offers no such pages nothing happens. Below 4 MiB malloc hands out
 // memory that was used before, and `out=` has no faults at all.
 void ask_for_large_pages(void* data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)

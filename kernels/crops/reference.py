@@ -27,7 +27,7 @@ def locate(
     suppress: str,
     lengths: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Classes [B, N] int64, starts [B, N] int64 in samples, peaks [B, N] float32; rules 1 to 4 of `select_crops`."""
+    """Classes [B, N] int64, starts [B, N] int64 in samples, peaks [B, N] float32; by the rules of `select_crops`."""
     device = frame_logits.device
     B, T, _ = frame_logits.shape
     S, N, W = wave_samples, num_crops, crop_samples

@@ -1,6 +1,7 @@
 """Every kind of `--data` opens with the same clips and labels, whether they are held in memory or stay on the disk."""
 
 import csv
+import os
 from pathlib import Path
 
 import h5py
@@ -10,6 +11,7 @@ import soundfile
 import torch
 
 from glat.data import Clips, load, load_for_evaluation, sources
+from glat.data.clips import cores
 from glat.data.encoded import EncodedClips
 from glat.data.manifest import read_manifest
 from glat.data.packing import pack
@@ -161,6 +163,16 @@ def test_a_bad_file_is_left_out_and_moves_no_other(kinds, tmp_path, in_memory):
     assert data.evaluation.names == whole.evaluation.names
     del before[int(spoilt.rsplit("/", 1)[-1].removesuffix(".wav"))]
     assert_same_clips(before, by_file(data.train))
+
+
+def test_processes_of_a_run_share_the_memory_and_the_cores(kinds, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
+    held = 2 * SECONDS * RATE * len(read_manifest(kinds["csv"]).recordings) / sources._MEMORY_SHARE
+    monkeypatch.setattr(sources, "_memory_bytes", lambda: 1.5 * held)
+    for processes, source, each in ((1, Clips, 16), (2, EncodedClips, 8), (32, EncodedClips, 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert isinstance(read(kinds["csv"]).train, source)
+        assert cores() == each
 
 
 @pytest.fixture
