@@ -56,7 +56,7 @@ def readme_table(report: Report, name: str) -> str:
     """The rows of `ROWS` that the report has, ours beside every competitor, and the conditions."""
     facts = report.facts
     failed = sum(missed.failed for missed in report.not_measured)
-    broken = f" {failed} benchmarks of that run missed what they promise, as that page says." if failed else ""
+    broken = f" Failed in that run: {failed} of its benchmarks, named there." if failed else ""
     lines = [
         f"Measured on {report.date[:10]} at commit {facts['commit']} with `{facts['command']}`: medians of interleaved "
         f"calls on {facts['torch_threads']} threads of {facts['cpu']}, load average {facts['load_average']} at the "

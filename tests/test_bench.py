@@ -510,12 +510,15 @@ def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert "old" not in text
+    assert "\nold\n" not in text
+    assert "Failed" not in text
     assert "| crops | 2.00 ms | 50 % | eager ×8.00 |" in text
     older = tmp_path / "older.json"
     older.write_text(json.dumps(content | {"datetime": "2030-01-01T00:00:00"}), encoding="utf-8")
     results.file_run(older, folder, readme)
     assert readme.read_text(encoding="utf-8") == text
+    failed = replace(read_report(path).not_measured[0], failed=True)
+    assert "1 of its benchmarks" in results.readme_table(replace(read_report(path), not_measured=(failed,)), "x")
     with pytest.raises(UserError, match="README.md lacks"):
         results.with_table("no comments", "table")
 
