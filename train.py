@@ -151,7 +151,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
         console.print(line)
 
     def evaluate_at(step: int) -> Evaluation:
-        result = evaluate(learner.evaluated_model, sets.evaluation, part_size, device, learner.autocast, ranks, loading)
+        size = max(part_size, 16) if device.type == "cuda" else part_size  # a rank's few clips would starve a GPU
+        result = evaluate(learner.evaluated_model, sets.evaluation, size, device, learner.autocast, ranks, loading)
         if step > best.last:
             best.note(step, result.metrics["fused"].mean_ap)
             keeper.log(step, **{f"mAP_{name}": m.mean_ap for name, m in result.metrics.items()})

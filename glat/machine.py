@@ -65,9 +65,10 @@ def pick_precision(amp: bool, device: torch.device, dtype: str = "auto") -> Prec
     Raises:
         UserError: float16 on a CPU.
     """
-    if not amp:
-        return Precision(None, False, "float32")
     on_gpu = device.type == "cuda"
+    if not amp:
+        tf32 = on_gpu and torch.backends.cudnn.allow_tf32  # as PyTorch has it, unless somebody says otherwise
+        return Precision(None, False, "float32, convolutions in TF32 where the GPU has it" if tf32 else "float32")
     if dtype == "fp16" and not on_gpu:
         raise UserError(
             "--amp-dtype fp16 on a CPU: float16 needs a loss scale and is slower than float32 there; choose bf16 or "

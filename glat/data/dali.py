@@ -1,5 +1,6 @@
 """Batches decoded by DALI, and resampled on the device."""
 
+import warnings
 from collections import deque
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 from torch import Tensor
 
+from ..errors import UserError
 from .audio import UnreadableAudio, frames_for, wrong_peak
 from .encoded import EncodedClips
 from .loading import RowByRow
@@ -86,12 +88,12 @@ class Dali:
                 decoded = torch.from_dlpack(outputs[0].as_tensor())
                 frames, rates = (np.asarray(part.as_array()).reshape(-1) for part in outputs[1:])
                 self.pipeline.release_outputs()
-            except RuntimeError:
-                decoded = None
+            except RuntimeError as error:
+                decoded, message = None, str(error)
             self.running = None
             if decoded is None:
                 self.pipeline = None
-                wave, lengths = self._by_soundfile(started)
+                wave, lengths = self._by_soundfile(started, message)
             else:
                 if self.waiting:
                     self._feed()  # DALI decodes the next batch while this one is finished and used
@@ -142,7 +144,11 @@ class Dali:
             batch.encoded.append(encoded)
         B = len(batch.rows)
         if self.pipeline is None or self.pipeline.max_batch_size < B:
-            self.pipeline = self._build(B)
+            try:
+                self.pipeline = self._build(B)
+            except RuntimeError as error:
+                said = str(error).strip().splitlines()[0]
+                raise UserError(f"DALI cannot start here ({said}); give --loader soundfile") from error
         self.pipeline.feed_input("encoded", batch.encoded)
         self.pipeline.feed_input("samples", [np.array([batch.samples], np.int32)] * B)
         self.pipeline.schedule_run()
@@ -216,9 +222,12 @@ class Dali:
                 wave[place, lengths[place] :] = 0
         return wave
 
-    def _by_soundfile(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+    def _by_soundfile(self, batch: _Batch, message: str) -> tuple[Tensor, Tensor]:
         wave, lengths, batch.reasons = self.by_row.finish(self.by_row.start(batch.rows))
         if not batch.reasons:
+            if not self.refused:
+                said = message.strip().splitlines()[0]
+                warnings.warn(f"DALI failed where soundfile does not ({said}); it reads those files", stacklevel=2)
             self.refused.update(batch.rows)
         return wave.to(self.device), lengths
 

@@ -91,6 +91,6 @@ def _matrices(in_hz: int, out_hz: int, device: torch.device) -> tuple[int, int, 
     return (
         step,
         before,
-        torch.from_numpy(head.astype(np.float32)),
-        torch.from_numpy(middle[start:end].astype(np.float32)),
+        torch.from_numpy(head.astype(np.float32)).to(device),
+        torch.from_numpy(middle[start:end].astype(np.float32)).to(device),
     )

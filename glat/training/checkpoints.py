@@ -55,6 +55,8 @@ def naming_failures(path: Path) -> Iterator[None]:
     """Turn what a full disk raises into a UserError: the writers of weights raise errors of their own kinds."""
     try:
         yield
+    except (torch.AcceleratorError, torch.OutOfMemoryError):  # of the device, met when the weights are fetched from it
+        raise
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         free = shutil.disk_usage(path.parent).free / 2**20

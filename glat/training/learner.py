@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple, cast
+from copy import deepcopy
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..config import OptimConfig
 from ..data import Batch
@@ -30,6 +30,16 @@ class Seen(NamedTuple):
     first_bad: int | None  # the first step since the last report whose loss or gradient was not finite
     skipped: int  # steps of the whole run that changed nothing
     in_a_row: int  # of these, the last ones
+
+
+def _by_kind(tensors: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Floating ones and the others: PyTorch takes many tensors in one launch where they are of one dtype."""
+    found = list(tensors)
+    return [x for x in found if x.is_floating_point()], [x for x in found if not x.is_floating_point()]
+
+
+def _state(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    return _by_kind([*model.parameters(), *model.buffers()])
 
 
 class Learner:
@@ -63,11 +73,11 @@ class Learner:
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(self.trained, lr=optim.learning_rate, amsgrad=True, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision.loss_scale)
-        self.averaged = None
+        self.averaged: GlobalLocal | None = None
         if optim.ema is not None:
-            self.averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(optim.ema), use_buffers=True)
-        self.buffers = list(model.buffers())
-        self.kept = [buffer.clone() for buffer in self.buffers]
+            self.averaged = deepcopy(model).requires_grad_(False)
+        self.buffers = [of_a_kind for of_a_kind in _by_kind(model.buffers()) if of_a_kind]
+        self.kept = [[buffer.clone() for buffer in of_a_kind] for of_a_kind in self.buffers]
         self.losses = torch.zeros(3, device=device)
         # First bad step since the last report, bad steps of the run, bad steps in a row.
         self.bad = torch.tensor([NEVER, 0, 0], dtype=torch.int64, device=device)
@@ -75,7 +85,7 @@ class Learner:
     @property
     def evaluated_model(self) -> GlobalLocal:
         """What is evaluated and exported: the averaged weights where there are any."""
-        return self.model if self.averaged is None else cast(GlobalLocal, self.averaged.module)
+        return self.model if self.averaged is None else self.averaged
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision's context."""
@@ -92,8 +102,8 @@ class Learner:
         """Make one step from this rank's share of a batch, cut into `OptimConfig.accumulate` parts of one size."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(step)
-        if self.buffers:
-            torch._foreach_copy_(self.kept, self.buffers)
+        for kept, buffers in zip(self.kept, self.buffers, strict=True):
+            torch._foreach_copy_(kept, buffers)
         if self.config.compile in CUDA_GRAPHS:
             torch.compiler.cudagraph_mark_step_begin()
         count = self.config.accumulate
@@ -108,7 +118,17 @@ class Learner:
         self._update(step)
         self.optimiser.zero_grad(set_to_none=True)
         if self.averaged is not None:
-            self.averaged.update_parameters(self.model)
+            self._average(self.averaged, step)
+
+    @torch.no_grad()
+    def _average(self, averaged: GlobalLocal, step: int) -> None:
+        """Move the averaged weights; `torch.optim.swa_utils.AveragedModel` would wait for the device twice a step."""
+        assert self.config.ema is not None
+        decay = self.config.ema if step else 0.0  # the average begins with the first step's weights
+        (moving, counts), (weights, its_counts) = _state(averaged), _state(self.model)
+        torch._foreach_lerp_(moving, weights, 1 - decay)
+        if counts:
+            torch._foreach_copy_(counts, its_counts)
 
     def _in_one_exchange(self, last: bool) -> AbstractContextManager[Any]:
         """Ranks exchange gradients once a step: behind its last part."""
@@ -132,8 +152,9 @@ class Learner:
             self.optimiser.found_inf = spoilt.float()  # type: ignore[attr-defined]  # read by the fused kernel
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        for kept, buffer in zip(self.kept, self.buffers, strict=True):
-            torch.where(bad, kept, buffer, out=buffer)
+        for kept, buffers in zip(self.kept, self.buffers, strict=True):
+            for before, buffer in zip(kept, buffers, strict=True):
+                torch.where(bad, before, buffer, out=buffer)
         first, total, row = self.bad.unbind()
         self.bad = torch.stack(
             [torch.where(bad, first.clamp(max=step), first), total + bad, torch.where(bad, row + 1, 0)]

@@ -207,6 +207,17 @@ def test_bfloat16_autocast_has_no_nan(name, sound):
 
 # torch.export lays nn.GRU's list of weights, which is no buffer, aside while it traces.
 @pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
+@pytest.mark.parametrize("pooling", ["own", "attention"])
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_clip_logits_are_float32_under_autocast(name, pooling):
+    network = build(name, 5, width=0.1, clip_pooling=pooling).eval()
+    features = network.frame_features(noise(name)).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert network(noise(name)).dtype == torch.float32
+        found = network.clip_logits(features)
+    assert torch.equal(found, network.clip_logits(features))
+
+
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_the_network_can_be_exported(name):
     network, wave = small(name).eval(), noise(name)

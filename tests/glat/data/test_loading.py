@@ -359,12 +359,22 @@ def test_an_error_of_dali_alone_costs_no_clip(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "share_outputs", failing)
     names = write_files(tmp_path, 4)
     rows = [[0, 1], [2, 3], [3, 0], [2, 1]]
-    made, reported = run(open_files(tmp_path, names), rows, "dali")
+    with pytest.warns(UserWarning, match=r"DALI failed where soundfile does not \(Critical error in pipeline\)"):
+        made, reported = run(open_files(tmp_path, names), rows, "dali")
     assert reported == []
     for batch, chosen in zip(made, rows, strict=True):
         for wave, row in zip(batch.wave, chosen, strict=True):
             np.testing.assert_array_equal(wave, expected_wave(tmp_path / names[row]))
     assert len({id(pipe) for pipe in calls}) == 2
+
+
+def test_a_pipeline_that_cannot_be_built_says_what_to_do(tmp_path, monkeypatch):
+    def failing(self):
+        raise RuntimeError("CUDA driver version is insufficient\nstack")
+
+    monkeypatch.setattr(pytest.importorskip("nvidia.dali").Pipeline, "build", failing)
+    with pytest.raises(UserError, match=r"^DALI cannot start here \(CUDA driver .*\); give --loader soundfile$"):
+        run(open_files(tmp_path, write_files(tmp_path, 2)), [[0, 1]], "dali")
 
 
 # Nothing is left behind
