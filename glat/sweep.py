@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .data.clips import cores
 from .errors import UserError
 from .evaluate import ROWS
 from .run import read_metrics
@@ -124,8 +125,7 @@ def _start(trial: Trial, train: Path, flags: Sequence[str], env: Mapping[str, st
 def environment(slot: int, processes: int) -> dict[str, str]:
     """The environment of one of several processes at a time: its share of the cores, and one GPU after the other."""
     env = dict(os.environ)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    env["OMP_NUM_THREADS"] = str(max(1, cores // processes))
+    env["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
     visible = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
     gpus = [gpu for gpu in visible.split(",") if gpu]
     if len(gpus) > 1:

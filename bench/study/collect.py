@@ -15,7 +15,7 @@ from glat.errors import UserError
 from glat.metrics import evaluate_scores
 
 from .networks import NETWORKS
-from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, JOBS, LONG, SETTINGS, SHARED, VARIANTS, Job, Row, prefixed
+from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, JOBS, SETTINGS, SHARED, VARIANTS, WHOLE, Job, Row, prefixed
 from .training import CLIP_SECONDS, RESULT, SCORES
 
 RESAMPLES = 1_000
@@ -121,7 +121,7 @@ FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
 # One minus the other, on all seeds that both have.
 DIFFERENCES = (
     *(prefixed(prefix, claim) for prefix in SETTINGS for claim in CLAIMS),
-    *(prefixed(LONG, claim) for claim in CONFIRMED),
+    *(prefixed(WHOLE, claim) for claim in CONFIRMED),
     *(f"{row.name}/fused - glat/fused" for row in (SHARED, *VARIANTS)),
 )
 

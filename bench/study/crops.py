@@ -17,11 +17,11 @@ from glat.metrics import evaluate_scores
 from glat.model import GlobalLocal
 from glat.pooling import max_mean, pool_logits
 
-from .plan import LONG, Job, Scale
+from .plan import WHOLE, Job, Scale
 from .training import EVALUATED_AT_ONCE, WEIGHTS, Streams
 
 CROPS = "crops.json"
-ROWS = ("glat", "pool-max", f"{LONG}glat", f"{LONG}pool-max")
+ROWS = ("glat", "pool-max", f"{WHOLE}glat", f"{WHOLE}pool-max")
 POOLINGS = ("max_mean", "max", "linear", "average")
 
 

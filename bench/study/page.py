@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..results import with_block
-from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, EQUAL_COMPUTE, JOBS, LONG, SETTINGS, prefixed
+from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, EQUAL_COMPUTE, JOBS, SETTINGS, WHOLE, prefixed
 
 Summary = Mapping[str, Any]
 
@@ -21,14 +21,14 @@ def blocks(summary: Summary) -> dict[str, str]:
         "conditions": _conditions,
         "main": lambda s: _main(s, ""),
         "resnet38": lambda s: _main(s, "resnet38-"),
-        "whole": lambda s: _main(s, LONG),
-        "claims": lambda s: _claims(s["differences"], CLAIMS, [prefix for prefix in SETTINGS if prefix != LONG]),
-        "whole-claims": lambda s: _claims(s["differences"], CLAIMS | CONFIRMED, (LONG,)),
+        "whole": lambda s: _main(s, WHOLE),
+        "claims": lambda s: _claims(s["differences"], CLAIMS, [prefix for prefix in SETTINGS if prefix != WHOLE]),
+        "whole-claims": lambda s: _claims(s["differences"], CLAIMS | CONFIRMED, (WHOLE,)),
         "confirmed": lambda s: _claims(s["fresh"]["differences"], CONFIRMED, CONFIRMED_OF),
         "selection": _selection,
         "pooling": _pooling,
         "crops": lambda s: _crops(s, ""),
-        "whole-crops": lambda s: _crops(s, LONG),
+        "whole-crops": lambda s: _crops(s, WHOLE),
         "tuning": _tuning,
         "figure2": _figure2,
     }
@@ -46,7 +46,8 @@ def _conditions(s: Summary) -> str:
     scale, versions = s["scale"], s["versions"]
     seconds = sum(run["training_cpu_seconds"] for run in s["runs"])
     text = (
-        f"{len(s['runs'])} runs, {seconds / 3600:.1f} hours of one core, at commit {', '.join(s['commits'])}: "
+        f"{len(s['runs'])} runs, {seconds / 3600:.1f} hours of one core, at commit {', '.join(s['commits'])}; crops "
+        f"and fresh clips scored at {s['reported_at']}: "
         f"{s['data']}, {scale['train_clips']} training and {scale['eval_clips']} evaluation clips of 10 s, "
         f"{len(s['classes'])} classes, batches of {scale['batch_size']}, {scale['steps']} steps (where not said "
         f"otherwise), width {scale['width']:g}, {s['precision']}, torch {versions['torch']}, {versions['platform']}."
@@ -210,8 +211,8 @@ def _crops(s: Summary, prefix: str) -> str:
         ]
         scored.append(mean(lambda each: each["batch_statistics"]))
         lines.append([title, *said, *scored, str(len(found))])
-    head = ["trained with crops pooled by", "crops that hold a class of the clip"]
-    head += ["the class, in crops that do", "in crops that do not", "AUC of the two"]
+    head = ["trained with crops pooled by", "crops that hold the class", "the class's score in these", "in the others"]
+    head += ["AUC of the two"]
     head += [f"local, fused mAP scored by {by}" for by in CROP_POOLINGS.values()]
     return _table((*head, "local mAP by the batch's own statistics", "seeds"), lines)
 

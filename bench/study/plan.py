@@ -161,7 +161,7 @@ JOBS = (
 
 SETTINGS = {"": "CNN10", "resnet38-": "ResNet38", "whole-": "CNN10, whole recordings"}
 """Prefixes of the rows of each, and its title."""
-LONG = "whole-"
+WHOLE = "whole-"
 
 # One minus the other, and what it is to show; of every setting that has both.
 CLAIMS = {

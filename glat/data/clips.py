@@ -150,7 +150,7 @@ def in_parallel(work: Callable[[int], Result], count: int, workers: int | None) 
 
 def local_processes() -> int:
     """Of a run that torchrun started, on this machine: they share its memory and its cores."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or 1)
 
 
 def cores() -> int:

@@ -36,6 +36,10 @@ def _peaks(wave: Tensor) -> Any:
     return wave.abs().amax(-1).cpu().numpy()
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 @dataclass(eq=False)
 class _Batch:
     """A batch on its way."""
@@ -89,7 +93,7 @@ class Dali:
                 frames, rates = (np.asarray(part.as_array()).reshape(-1) for part in outputs[1:])
                 self.pipeline.release_outputs()
             except RuntimeError as error:
-                decoded, message = None, str(error)
+                decoded, message = None, _first_line(error)
             self.running = None
             if decoded is None:
                 self.pipeline = None
@@ -147,8 +151,7 @@ class Dali:
             try:
                 self.pipeline = self._build(B)
             except RuntimeError as error:
-                said = str(error).strip().splitlines()[0]
-                raise UserError(f"DALI cannot start here ({said}); give --loader soundfile") from error
+                raise UserError(f"DALI cannot start here ({_first_line(error)}); give --loader soundfile") from error
         self.pipeline.feed_input("encoded", batch.encoded)
         self.pipeline.feed_input("samples", [np.array([batch.samples], np.int32)] * B)
         self.pipeline.schedule_run()
@@ -226,8 +229,7 @@ class Dali:
         wave, lengths, batch.reasons = self.by_row.finish(self.by_row.start(batch.rows))
         if not batch.reasons:
             if not self.refused:
-                said = message.strip().splitlines()[0]
-                warnings.warn(f"DALI failed where soundfile does not ({said}); it reads those files", stacklevel=2)
+                warnings.warn(f"DALI failed where soundfile does not ({message}); it reads those files", stacklevel=2)
             self.refused.update(batch.rows)
         return wave.to(self.device), lengths
 

@@ -210,7 +210,7 @@ def _run(
                 elif may_be_empty:
                     wave, lengths = torch.zeros_like(wave), torch.full_like(lengths, wave.shape[1])
                 else:
-                    row, samples = _next_readable(source, int(wanted[0]), reasons[0], known)
+                    row, samples = _next_readable(source, int(wanted[0]), reasons[0], known, report)
                     wave.zero_()[:, : len(samples)] = torch.from_numpy(samples).to(wave.device)
                     lengths[:], wanted[:] = len(samples), row
             targets = source.targets.dense(wanted).float()
@@ -232,12 +232,17 @@ def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
     return {place: next((g for g in good if g > place), good[0]) for place in bad} if good else None
 
 
-def _next_readable(source: ClipSource, row: int, reason: str, known: dict[int, str]) -> tuple[int, NDArray[Any]]:
+def _next_readable(
+    source: ClipSource, row: int, reason: str, known: dict[int, str], report: Callable[[Skipped], None]
+) -> tuple[int, NDArray[Any]]:
     """The next clip behind an unreadable one, counted round, whatever was read before: a resumed run finds the same."""
     for behind in range(1, min(len(source), 1 + _FOLLOWING)):
         other = (row + behind) % len(source)
         if not isinstance(samples := _read(source, other, known), str):
             return other, samples
+        if other not in known:
+            known[other] = samples
+            report(Skipped(source.names[other], samples))
     raise UserError(
         f"no clip of a batch can be read, nor any that follows ({source.names[row]}: {reason}); "
         "check that the data is there"

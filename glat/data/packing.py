@@ -269,13 +269,16 @@ def _fill_shard(path: Path, task: Shard) -> None:
             lengths.append(len(clip.wave))
             hashes.append(hashlib.sha256(clip.wave.data).digest())
         waveform.resize(len(packed), axis=0)
-        for name, column in _columns(task.classes, packed).items():
-            file.create_dataset(name, data=column)
-        file.create_dataset("length", data=np.array(lengths, np.int32))
-        file.create_dataset("sha256", data=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32))
-        file.create_dataset("classes", data=task.classes, dtype=h5py.string_dtype())
-        file.create_dataset("skipped", (len(skipped), 2), data=skipped or None, dtype=h5py.string_dtype())
+        columns = [file.create_dataset(name, data=column) for name, column in _columns(task.classes, packed).items()]
+        columns += [
+            file.create_dataset("length", data=np.array(lengths, np.int32)),
+            file.create_dataset("sha256", data=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)),
+            file.create_dataset("classes", data=task.classes, dtype=h5py.string_dtype()),
+            file.create_dataset("skipped", (len(skipped), 2), data=skipped or None, dtype=h5py.string_dtype()),
+        ]
         file.attrs.create("sample_rate", task.sample_rate_hz, dtype=np.int32)
+        # While the columns are held: HDF5 writes the last of a dataset when it is let go, where h5py cannot raise.
+        file.flush()
 
 
 def _columns(classes: tuple[str, ...], packed: list[tuple[Recording, Clip]]) -> dict[str, NDArray[Any]]:

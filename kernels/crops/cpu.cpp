@@ -221,8 +221,9 @@ void scale_samples(char* to, const char* from, int64_t count) {
 }
 
 // Fresh memory costs a page fault a page, and in pages of 2 MiB one where it was 512: at the paper's size (61 MB, two
-// threads) a quarter to a third of the time. The whole range is about to be written, so no memory is wasted; where the kernel offers no such pages nothing happens. Below 4 MiB malloc hands out
-// memory that was used before, and `out=` has no faults at all.
+// threads) a quarter to a third of the time. The whole range is about to be written, so no memory is wasted; where the
+// kernel offers no such pages nothing happens. Below 4 MiB malloc hands out memory that was used before, and `out=` has
+// no faults at all.
 void ask_for_large_pages(void* data, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr intptr_t page = intptr_t{2} << 20;

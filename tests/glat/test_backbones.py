@@ -205,8 +205,6 @@ def test_bfloat16_autocast_has_no_nan(name, sound):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-# torch.export lays nn.GRU's list of weights, which is no buffer, aside while it traces.
-@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
 @pytest.mark.parametrize("pooling", ["own", "attention"])
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_clip_logits_are_float32_under_autocast(name, pooling):
@@ -218,6 +216,8 @@ def test_clip_logits_are_float32_under_autocast(name, pooling):
     assert torch.equal(found, network.clip_logits(features))
 
 
+# torch.export lays nn.GRU's list of weights, which is no buffer, aside while it traces.
+@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_the_network_can_be_exported(name):
     network, wave = small(name).eval(), noise(name)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import soxr
 
 from glat.data.audio import to_int16
 from glat.data.manifest import Manifest, Recording, read_manifest
-from glat.data.packing import pack
+from glat.data.packing import Shard, _WriteError, pack, write_shard
 from glat.data.packs import open_packs
 from glat.errors import UserError
 
@@ -199,6 +200,35 @@ def test_a_full_disk_is_one_error_and_whole_shards_and_can_be_resumed(table, tmp
     enlarge()
     assert pack(disk / "out", read_manifest(table), clips_per_shard=5, workers=2, **OPTIONS).clips == 22
     assert contents(disk / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # h5py's, of what follows an error
+def test_a_shard_is_whole_or_an_error_wherever_there_was_no_room_for_a_moment(table, tmp_path, monkeypatch):
+    recordings = tuple(read_manifest(table).recordings[:5])
+    whole, shard = (Shard(tmp_path / name, recordings, ("a", "b"), RATE, 1.0) for name in ("whole.h5", "shard.h5"))
+    write_shard(whole)
+    expected, outcomes = whole.path.read_bytes(), []
+    unlimited, create = resource.getrlimit(resource.RLIMIT_FSIZE), h5py.AttributeManager.create
+
+    def room_again(*args, **options):
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+        return create(*args, **options)
+
+    monkeypatch.setattr(h5py.AttributeManager, "create", room_again)  # of the last thing that is written
+    for most_bytes in range(0, len(expected) + 500, 500):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, unlimited[1]))
+        try:
+            write_shard(shard)
+        except _WriteError:
+            outcomes.append("error")
+            assert not shard.path.exists()
+        else:
+            outcomes.append("whole")
+            assert shard.path.read_bytes() == expected
+            shard.path.unlink()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert {*outcomes} == {"error", "whole"}
 
 
 def test_another_packing_is_not_mixed_in(table, tmp_path):

@@ -126,6 +126,8 @@ def test_averaged_weights_follow_and_are_what_is_evaluated():
     for name, value in found.items():
         if value.is_floating_point():
             torch.testing.assert_close(value, 0.75 * first[name] + 0.25 * now[name])
+        else:
+            assert torch.equal(value, now[name])
 
 
 def test_a_learner_goes_on_from_its_state():
