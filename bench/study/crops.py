@@ -13,6 +13,7 @@ from glat.data import Clips
 from glat.evaluate import overlap
 from glat.files import write_json
 from glat.inference import for_inference
+from glat.machine import versions
 from glat.metrics import evaluate_scores
 from glat.model import GlobalLocal
 from glat.pooling import max_mean, pool_logits
@@ -40,12 +41,12 @@ def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips)
         return dict(json.loads(path.read_text(encoding="utf-8")))
     streams = Streams(job, len(clips.classes), scale.width, seed)
     streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
-    found = {}
+    found: dict[str, Any] = {}
     for row in job.rows:
         if row.name in ROWS:
             model = streams.models[row.name]
             assert isinstance(model, GlobalLocal)
-            found[row.name] = _of_model(model, clips)
+            found[row.name] = _of_model(model, clips) | {"commit": versions()["commit"]}
     write_json(path, found)
     return found
 

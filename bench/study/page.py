@@ -47,7 +47,7 @@ def _conditions(s: Summary) -> str:
     seconds = sum(run["training_cpu_seconds"] for run in s["runs"])
     text = (
         f"{len(s['runs'])} runs, {seconds / 3600:.1f} hours of one core, at commit {', '.join(s['commits'])}; crops "
-        f"and fresh clips scored at {s['reported_at']}: "
+        f"and fresh clips scored at {', '.join(s['crops_at'])}: "
         f"{s['data']}, {scale['train_clips']} training and {scale['eval_clips']} evaluation clips of 10 s, "
         f"{len(s['classes'])} classes, batches of {scale['batch_size']}, {scale['steps']} steps (where not said "
         f"otherwise), width {scale['width']:g}, {s['precision']}, torch {versions['torch']}, {versions['platform']}."

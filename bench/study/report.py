@@ -8,7 +8,6 @@ from typing import Any
 
 from glat.errors import UserError
 from glat.files import replaced, to_json_text
-from glat.machine import versions
 
 from . import pictures
 from .collect import finished, summarise
@@ -52,7 +51,7 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
                 crops.setdefault(name, []).append({"seed": run.seed, **said})
     fresh = heard_afresh(runs, out, scale, soundscapes(data, evaluation, mix=FRESH_MIX).evaluation)
     summary = summarise(runs, fresh, resamples) | {"crops": crops, "data": data.name if data else "synthesised events"}
-    summary["reported_at"] = versions()["commit"]
+    summary["crops_at"] = sorted({each["commit"] for of_row in crops.values() for each in of_row})
     folder = to / "study"
     folder.mkdir(parents=True, exist_ok=True)
     text = to_json_text(_rounded(summary), indent=1)
