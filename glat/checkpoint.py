@@ -13,7 +13,7 @@ from torch import Tensor
 from .backbones import BACKBONES, Backbone, build
 from .backbones.panns import FROZEN
 from .config import ModelConfig
-from .errors import UserError
+from .errors import UserError, first_line
 from .model import GlobalLocal
 from .run import load_model, load_weights, open_run
 
@@ -176,7 +176,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             "weights.pth"
         ) from None
     except Exception as error:  # torch.load raises whatever the bytes lead it into
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f"{path} is damaged or no checkpoint ({reason}); fetch it again") from None
     weights = found.get("model", found) if isinstance(found, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):

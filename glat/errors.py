@@ -15,3 +15,8 @@ class Stopped(SystemExit):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(status)
         self.message = message
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, for a message of one line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

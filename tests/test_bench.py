@@ -501,7 +501,7 @@ def test_a_base_that_git_does_not_know_is_named(tmp_path):
 def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content, written, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "ROWS", {("kernels", "forward"): "crops"})
     readme, folder = tmp_path / "README.md", tmp_path / "results"
-    readme.write_text(f"before\n{results.BEGIN}\nold\n{results.END}\nafter\n", encoding="utf-8")
+    readme.write_text(f"before\n{results.BEGIN}\noutdated\n{results.END}\nafter\n", encoding="utf-8")
     path = results.file_run(written, folder, readme)
     assert path == folder / "2031-02-03-abc123.json"
     assert read_report(path) == read_report(written)
@@ -510,7 +510,7 @@ def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
-    assert "\nold\n" not in text
+    assert "outdated" not in text
     assert "Failed" not in text
     assert "| crops | 2.00 ms | 50 % | eager ×8.00 |" in text
     older = tmp_path / "older.json"

@@ -416,6 +416,7 @@ def test_amp_without_native_bfloat16_says_so_and_stays_in_float32(monkeypatch):
     assert "no native bfloat16" in precision.reason
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: True)
     assert machine.pick_precision(True, torch.device("cpu")).dtype == torch.bfloat16
+    assert machine.pick_precision(False, torch.device("cpu")).dtype is None
     assert machine.pick_precision(False, torch.device("cpu")).reason == "float32"
     assert "convolutions in TF32" in machine.pick_precision(False, torch.device("cuda")).reason
     monkeypatch.setattr(machine, "cpu_has_bf16", lambda: False)

@@ -196,7 +196,7 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
     rows = {row.name: row for run in runs for row in run.job.rows}
     judged = _judged(runs, DIFFERENCES, resamples)
     first = runs[0].result
-    summary: dict[str, Any] = {
+    return {
         "scale": first["scale"],
         "classes": first["classes"],
         "resamples": resamples,
@@ -209,7 +209,6 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
         "fresh": _judged(fresh, (prefixed(prefix, claim) for prefix in CONFIRMED_OF for claim in CONFIRMED), resamples),
         "costs": _costs(rows.values(), first["scale"]["width"], len(first["classes"])),
     }
-    return summary
 
 
 def _judged(runs: Sequence[Run], differences: Iterable[str], resamples: int) -> dict[str, Any]:

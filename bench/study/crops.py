@@ -19,7 +19,7 @@ from glat.model import GlobalLocal
 from glat.pooling import max_mean, pool_logits
 
 from .plan import WHOLE, Job, Scale
-from .training import EVALUATED_AT_ONCE, WEIGHTS, Streams
+from .training import EVALUATED_AT_ONCE, trained
 
 CROPS = "crops.json"
 ROWS = ("glat", "pool-max", f"{WHOLE}glat", f"{WHOLE}pool-max")
@@ -39,8 +39,7 @@ def said_of_crops(folder: Path, job: Job, seed: int, scale: Scale, clips: Clips)
     path = folder / CROPS
     if path.exists():
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    streams = Streams(job, len(clips.classes), scale.width, seed)
-    streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+    streams = trained(job, seed, scale, len(clips.classes), folder)
     found: dict[str, Any] = {}
     for row in job.rows:
         if row.name in ROWS:

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import torch
-
 from glat.data import Clips
 from glat.machine import pick_device, pick_precision
 
 from .collect import Run
 from .plan import CONFIRMED_OF, FOUND_ON, Scale
-from .training import WEIGHTS, Streams, hear
+from .training import hear, trained
 
 FRESH = "fresh.npz"
 ROWS = {prefix + row for prefix in CONFIRMED_OF for row in ("alone", "longer", "glat", "pool-max")}
@@ -27,8 +25,7 @@ def heard_afresh(runs: list[Run], out: Path, scale: Scale, clips: Clips) -> list
         folder = run.job.folder(out, run.seed)
         path = folder / FRESH
         if not path.exists():
-            streams = Streams(run.job, len(clips.classes), scale.width, run.seed)
-            streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+            streams = trained(run.job, run.seed, scale, len(clips.classes), folder)
             heard = hear(rows, streams.to(device), clips, device, lambda: precision.autocast(device))
             heard.save(path)
         found.append(Run.read(run.job, run.seed, run.result, path))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..results import with_block
-from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, EQUAL_COMPUTE, JOBS, SETTINGS, WHOLE, prefixed
+from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, EQUAL_COMPUTE, JOBS, RESNET38, SETTINGS, WHOLE, prefixed
 
 Summary = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ def blocks(summary: Summary) -> dict[str, str]:
     makers: dict[str, Callable[[Summary], str]] = {
         "conditions": _conditions,
         "main": lambda s: _main(s, ""),
-        "resnet38": lambda s: _main(s, "resnet38-"),
+        "resnet38": lambda s: _main(s, RESNET38),
         "whole": lambda s: _main(s, WHOLE),
         "claims": lambda s: _claims(s["differences"], CLAIMS, [prefix for prefix in SETTINGS if prefix != WHOLE]),
         "whole-claims": lambda s: _claims(s["differences"], CLAIMS | CONFIRMED, (WHOLE,)),

@@ -129,14 +129,17 @@ FOUND_ON = 0
 """The seed by which the pooling of crops was chosen; the others, on fresh clips, confirm it or do not."""
 
 
+RESNET38, WHOLE = "resnet38-", "whole-"  # prefixes of the rows' names
+
+
 def resnet38(row: Row) -> Row:
     """The same row of the second backbone."""
-    return replace(row, name=f"resnet38-{row.name}", network="resnet38")
+    return replace(row, name=RESNET38 + row.name, network="resnet38")
 
 
 def whole(row: Row) -> Row:
     """The same row on longer events, where crops of a clip hold the same classes."""
-    return replace(row, name=f"whole-{row.name}", sounds="whole")
+    return replace(row, name=WHOLE + row.name, sounds="whole")
 
 
 JOBS = (
@@ -159,9 +162,8 @@ JOBS = (
     *(Job(row.name, (row,), (0,)) for row in RATES),
 )
 
-SETTINGS = {"": "CNN10", "resnet38-": "ResNet38", "whole-": "CNN10, whole recordings"}
+SETTINGS = {"": "CNN10", RESNET38: "ResNet38", WHOLE: "CNN10, whole recordings"}
 """Prefixes of the rows of each, and its title."""
-WHOLE = "whole-"
 
 # One minus the other, and what it is to show; of every setting that has both.
 CLAIMS = {
@@ -178,7 +180,7 @@ CLAIMS = {
     "longer/global - alone/global": "the backbone gains from more steps",
 }
 # Of the two settings whose clips the pooling was chosen by: on fresh clips, with seeds that nothing was chosen by.
-CONFIRMED_OF = ("", "resnet38-")
+CONFIRMED_OF = ("", RESNET38)
 CONFIRMED = {
     "pool-max/fused - glat/fused": "crops pooled by max beat the paper's pooling, fused",
     "pool-max/fused - longer/global": "they beat equal compute: alone, more steps",

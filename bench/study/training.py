@@ -79,6 +79,13 @@ class Streams(nn.Module):
         return Losses(on_clips + on_crops, on_clips, on_crops / max(1, len(self.models)))
 
 
+def trained(job: Job, seed: int, scale: Scale, num_classes: int, folder: Path) -> Streams:
+    """The streams of a run that has ended, on the CPU."""
+    streams = Streams(job, num_classes, scale.width, seed)
+    streams.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+    return streams
+
+
 @cache
 def soundscapes(data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: int = 0) -> Data[Clips]:
     """The study's clips, the same for all seeds and for all rows of the same sounds.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .audio import UnreadableAudio, frames_for, wrong_peak
 from .encoded import EncodedClips
 from .loading import RowByRow
@@ -34,10 +34,6 @@ def _placeholder() -> NDArray[np.uint8]:
 def _peaks(wave: Tensor) -> Any:
     """Peaks over the last axis, on the CPU; NaN where there is one."""
     return wave.abs().amax(-1).cpu().numpy()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @dataclass(eq=False)
@@ -93,7 +89,7 @@ class Dali:
                 frames, rates = (np.asarray(part.as_array()).reshape(-1) for part in outputs[1:])
                 self.pipeline.release_outputs()
             except RuntimeError as error:
-                decoded, message = None, _first_line(error)
+                decoded, message = None, first_line(error)
             self.running = None
             if decoded is None:
                 self.pipeline = None
@@ -151,7 +147,7 @@ class Dali:
             try:
                 self.pipeline = self._build(B)
             except RuntimeError as error:
-                raise UserError(f"DALI cannot start here ({_first_line(error)}); give --loader soundfile") from error
+                raise UserError(f"DALI cannot start here ({first_line(error)}); give --loader soundfile") from error
         self.pipeline.feed_input("encoded", batch.encoded)
         self.pipeline.feed_input("samples", [np.array([batch.samples], np.int32)] * B)
         self.pipeline.schedule_run()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..files import replaced
 
 FOLDER = "checkpoints"
@@ -58,7 +58,7 @@ def naming_failures(path: Path) -> Iterator[None]:
     except (torch.AcceleratorError, torch.OutOfMemoryError):  # of the device, met when the weights are fetched from it
         raise
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         free = shutil.disk_usage(path.parent).free / 2**20
         raise UserError(
             f"{path} cannot be written ({reason}; {free:,.0f} MiB are free there without it); what the run had saved "
@@ -107,7 +107,7 @@ def _damage(path: Path) -> str | None:
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # whatever the bytes lead the readers into
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     return f"it is none of glat's: it lacks {', '.join(sorted(missing))}" if missing else None
 
 

@@ -76,6 +76,7 @@ class Learner:
         self.averaged: GlobalLocal | None = None
         if optim.ema is not None:
             self.averaged = deepcopy(model).requires_grad_(False)
+            self.averages = tuple(zip(_state(self.averaged), _state(model), strict=True))
         self.buffers = [of_a_kind for of_a_kind in _by_kind(model.buffers()) if of_a_kind]
         self.kept = [[buffer.clone() for buffer in of_a_kind] for of_a_kind in self.buffers]
         self.losses = torch.zeros(3, device=device)
@@ -118,14 +119,14 @@ class Learner:
         self._update(step)
         self.optimiser.zero_grad(set_to_none=True)
         if self.averaged is not None:
-            self._average(self.averaged, step)
+            self._average(step)
 
     @torch.no_grad()
-    def _average(self, averaged: GlobalLocal, step: int) -> None:
+    def _average(self, step: int) -> None:
         """Move the averaged weights; `torch.optim.swa_utils.AveragedModel` would wait for the device twice a step."""
         assert self.config.ema is not None
         decay = self.config.ema if step else 0.0  # the average begins with the first step's weights
-        (moving, counts), (weights, its_counts) = _state(averaged), _state(self.model)
+        (moving, weights), (counts, its_counts) = self.averages
         torch._foreach_lerp_(moving, weights, 1 - decay)
         if counts:
             torch._foreach_copy_(counts, its_counts)
