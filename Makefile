@@ -6,14 +6,14 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test stress bench bench-json bench-results bench-compare study lint clean
+.PHONY: train test test-torch-versions stress bench bench-json bench-results bench-compare study lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
-$(STAMP): pyproject.toml CMakeLists.txt $(wildcard kernels/*/cpu.cpp)
+$(STAMP): pyproject.toml CMakeLists.txt kernels/CMakeLists.txt $(wildcard kernels/*/cpu.cpp)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check '$(TORCH)' $(if $(TRITON),'$(TRITON)') \
-		scikit-build-core cmake ninja
+		'scikit-build-core>=1.0' cmake ninja
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[dev]'
 	$(BIN)/glat doctor
 	touch $@
@@ -23,6 +23,11 @@ train: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests
+
+# Every torch that pyproject.toml allows, in environments of their own: half an hour, 10 GB of downloads, 8 GB of disk.
+# VERSIONS='2.11 2.13' chooses.
+test-torch-versions: $(STAMP)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/torch_versions.py $(VERSIONS)
 
 # Kills runs at 20 random moments and compares where they end; SEED chooses the moments.
 SEED ?= 0

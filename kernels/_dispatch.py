@@ -6,6 +6,7 @@ import importlib.util
 import torch
 
 CPU_LIBRARY = "libglat_cpu.so"
+NOT_BUILT = "not_built.txt"  # the reason, which CMakeLists.txt leaves in the library's place
 
 
 # Why a device type has no fused kernel, None where it has one. A plain table, filled at import: torch.compile reads it
@@ -31,7 +32,9 @@ def _load_cpu_library() -> str | None:
     # importlib.resources, not __file__: an editable install keeps the sources and the library in different places.
     library = importlib.resources.files(__package__) / CPU_LIBRARY
     if not library.is_file():
-        return f"{CPU_LIBRARY} was not built (needs a C++ compiler and torch >= 2.10 at install time)"
+        reason = importlib.resources.files(__package__) / NOT_BUILT
+        why = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "needs a C++ compiler and torch >= 2.10"
+        return f"{CPU_LIBRARY} was not built: {why}"
     try:
         with importlib.resources.as_file(library) as path:
             torch.ops.load_library(str(path))

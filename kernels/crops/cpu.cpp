@@ -338,12 +338,13 @@ void check_apart(const Tensor& out, const char* name, const Tensor& input) {
   check(out_end <= first || end <= out_first, "out: wanted memory apart from ", name, ", got memory that overlaps it");
 }
 
-// Not std::string: torch 2.13's own conversion to it leaks a string a call.
+// Not std::string: torch 2.13's own conversion to it leaks a string a call. Checked by hand: the name of torch's macro for
+// it changed between 2.12 and 2.13.
 Suppress take_suppress(StringHandle handle) {
   const char* text = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_string_c_str(handle, &text));
+  check(torch_string_c_str(handle, &text) == TORCH_SUCCESS, "suppress: torch could not read the string");
   const std::string name = text;
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_delete_string(handle));
+  check(torch_delete_string(handle) == TORCH_SUCCESS, "suppress: torch could not free the string");
   check(name == "none" || name == "released" || name == "crop", "suppress: wanted 'none', 'released' or 'crop', got '",
         name, "'");
   return name == "none" ? Suppress::none : name == "crop" ? Suppress::crop : Suppress::released;
