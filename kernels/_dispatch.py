@@ -33,8 +33,8 @@ def _load_cpu_library() -> str | None:
     library = importlib.resources.files(__package__) / CPU_LIBRARY
     if not library.is_file():
         reason = importlib.resources.files(__package__) / NOT_BUILT
-        why = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "needs a C++ compiler and torch >= 2.10"
-        return f"{CPU_LIBRARY} was not built: {why}"
+        needed = "it needs a C++ compiler and torch >= 2.10"
+        return f"{CPU_LIBRARY} was not built: {reason.read_text('utf-8').strip() if reason.is_file() else needed}"
     try:
         with importlib.resources.as_file(library) as path:
             torch.ops.load_library(str(path))
