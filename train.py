@@ -14,38 +14,30 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from glat import data, run
-from glat.allocator import keep_freed_memory
-from glat.augment import augmentation
+from glat import data
 from glat.backbones import sample_rate_hz_of
-from glat.checkpoint import initialise, read_pretrained, settled
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.config import TrainConfig, check
 from glat.data import Batch, Skipped, choose_loader
-from glat.data.loading import Loading
-from glat.data.samplers import build_sampler
-from glat.evaluate import Evaluation, evaluate, remarks, table
+from glat.data.loading.batches import Loading
+from glat.data.loading.samplers import build_sampler
+from glat.evaluation.score import Evaluation, evaluate, remarks, table
 from glat.kernels import implementations
-from glat.machine import (
-    choose_model,
-    choose_steps,
-    device_name,
-    opening_lines,
-    peak_memory_bytes,
-    pick_device,
-    pick_precision,
-    versions,
-)
+from glat.machine import device_name, keep_freed_memory, peak_memory_bytes, pick_device, pick_precision, versions
 from glat.model import build_model
-from glat.progress import Progress
-from glat.run_plots import Recorded, plot_curves
-from glat.step import TrainingStep, time_a_step
+from glat.plots.runs import Recorded, plot_curves
+from glat.ranks import ALONE, Ranks, joined
+from glat.runs import folder as run
+from glat.runs.pretrained import initialise, read_pretrained, settled
 from glat.training import dry_run, nan
+from glat.training.augment import augmentation
 from glat.training.feed import Feed, SomeClips
 from glat.training.feed import load as load_rows
 from glat.training.keeper import Keeper
 from glat.training.learner import Learner, Seen
-from glat.training.ranks import ALONE, Ranks, joined
+from glat.training.progress import Progress
+from glat.training.settings import choose_model, choose_steps, opening_lines
+from glat.training.step import TrainingStep, time_a_step
 from glat.training.stop import StopRequest
 
 EVERY = ("log_every", "eval_every", "save_every")

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from glat.bench_report import Case
-from glat.bench_report.units import duration, three
+from bench.report import Case
+from bench.report.units import duration, three
 from glat.cli import reporting_user_errors
 from glat.errors import UserError
 

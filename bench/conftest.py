@@ -166,7 +166,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     races, missing = config.stash[_races], config.stash[_not_measured]
     if (not races and not missing) or config.getoption("--only-ours"):
         return
-    from glat.bench_report import Case, NotMeasured, tables  # an older glat, which is timed alone, may be without it
+    from bench.report import Case, NotMeasured, tables  # an older glat, which is timed alone, may be without it
 
     cases = [Case.from_json(race.to_json()) for race in races]
     write = terminalreporter.write_line

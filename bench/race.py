@@ -59,7 +59,7 @@ class Race:
         assert found >= factor, f"{name} is {found:.2f} times as fast as {other}, promised: {factor}; {self.case}"
 
     def record(self, extra_info: dict[str, Any]) -> None:
-        """Write what `glat bench-report` reads."""
+        """Write what `python -m bench.report` reads."""
         self.recorded = self.to_json()
         extra_info.setdefault("races", []).append(self.recorded)
 

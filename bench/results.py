@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glat.bench_report import Case, Report, markdown, read_report
-from glat.bench_report.markdown import reached
-from glat.bench_report.units import duration, three
+from bench.report import Case, Report, markdown, read_report
+from bench.report.markdown import reached
+from bench.report.units import duration, three
 from glat.cli import reporting_user_errors
 from glat.errors import UserError
 from glat.files import replaced, write_json

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from glat.bench_report.units import amount, duration
+from bench.report.units import amount, duration
 
 from .limits import Work
 from .work import log_mel_work, select_crops_work, step_work
@@ -76,7 +76,7 @@ The peaks, without sparsity:
 On a machine with one of these GPUs,
 
     make bench-json JSON=gpu.json
-    glat bench-report gpu.json -o gpu.html
+    python -m bench.report gpu.json -o gpu.html
 
 measures the copy bandwidth, the GEMM or convolution rates and every task above by the device's own events, with the
 competitors in turns, outputs filled with NaN beforehand and inputs that no cache holds. One row alone:

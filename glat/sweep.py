@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from .data.clips import cores
+from .data.parallel import cores
 from .errors import UserError
-from .evaluate import ROWS
-from .run import read_metrics
+from .evaluation.score import ROWS
+from .runs.folder import read_metrics
 
 if sys.platform != "win32":
     import fcntl

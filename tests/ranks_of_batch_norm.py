@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from glat.cli import parse_train_config
-from glat.training.ranks import joined
+from glat.ranks import joined
 
 spec = importlib.util.spec_from_file_location("train", Path(__file__).resolve().parents[1] / "train.py")
 train = importlib.util.module_from_spec(spec)

@@ -15,6 +15,9 @@ import torch
 from bench import compare, results, roofline
 from bench.limits import Work, convolution_dtype, measured_rates, products
 from bench.race import Race
+from bench.report import Case, NotMeasured, compared, markdown, page, read_report, tables
+from bench.report import __main__ as report_command
+from bench.report.units import amount, duration, three
 from bench.timing import DeviceTimer, HostTimer, Rotation, captured, interleaved, poison, poison_freed
 from bench.work import (
     bootstrap_work,
@@ -26,9 +29,6 @@ from bench.work import (
     select_crops_work,
     spec_augment_work,
 )
-from glat import cli
-from glat.bench_report import Case, NotMeasured, compared, markdown, page, read_report, tables
-from glat.bench_report.units import amount, duration, three
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -340,9 +340,9 @@ def written(content, tmp_path):
 
 
 def bench_report(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["glat", "bench-report", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["bench.report", *map(str, arguments)])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        report_command.main()
     return left.value.code
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from glat import cli
 from glat.commands.trained import TrainedFlags
 from glat.data import fingerprint
-from glat.run import BEST_WEIGHTS
+from glat.runs.folder import BEST_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
@@ -200,7 +200,7 @@ def test_a_run_that_has_not_ended_is_drawn_as_far_as_it_is(folder, tmp_path, mon
 
 
 def test_the_time_spent_training_is_of_the_steps_alone(folder):
-    from glat.run_plots import Recorded
+    from glat.plots.runs import Recorded
 
     rates = [{"step": 10, "clips_per_second": 4.0}, {"step": 30, "clips_per_second": 8.0}]
     run = Recorded("a", [{"step": 0, "mAP_fused": 0.1}, *rates], batch_size=6, evaluation=None)

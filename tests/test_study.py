@@ -16,7 +16,7 @@ from bench.study.variants import EventCrops, placements
 from glat.config import OptimConfig
 from glat.data import Batch, Event
 from glat.errors import UserError
-from glat.step import TrainingStep
+from glat.training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parents[1]
 RANDOM, EVENTS = (Row(name, name, crops=name) for name in ("random", "events"))

@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from glat.data import ClipSource
-from glat.data.audio import read_audio, to_int16
-from glat.data.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
-from glat.data.loading import batches
-from glat.data.manifest import Recording
-from glat.data.packs import open_packs
+from glat.data.loading.batches import batches
+from glat.data.packs.read import open_packs
+from glat.data.recordings.audio import read_audio, to_int16
+from glat.data.recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
+from glat.data.recordings.manifest import Recording
 from glat.frontend import to_float
 
 from ..work import clip_work

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import soxr
 
-from glat.data.audio import to_int16
-from glat.data.manifest import Recording
-from glat.data.packing import Shard, write_shard
-from glat.data.packs import open_packs
+from glat.data.packs.read import open_packs
+from glat.data.packs.write import Shard, write_shard
+from glat.data.recordings.audio import to_int16
+from glat.data.recordings.manifest import Recording
 
 from ..limits import ONE_THREAD
 from ..work import clip_work

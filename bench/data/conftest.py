@@ -26,7 +26,7 @@ class Rates:
             self.by_processor.promise(name, factor, other)
 
     def record(self, extra_info: dict[str, Any]) -> None:
-        """Write what `glat bench-report` reads."""
+        """Write what `python -m bench.report` reads."""
         self.by_clock.record(extra_info)
         self.by_processor.record(extra_info)
 

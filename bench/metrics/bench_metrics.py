@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from glat.bootstrap import Resampled, draw, resample
+from glat.evaluation.bootstrap import Resampled, draw, resample
 
 from ..limits import ONE_THREAD
 from ..work import bootstrap_work

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glat.bootstrap import Floats, draw, interval, resample
 from glat.costs import count_costs
 from glat.errors import UserError
-from glat.metrics import evaluate_scores
+from glat.evaluation.bootstrap import Floats, draw, interval, resample
+from glat.evaluation.metrics import evaluate_scores
 
 from .networks import NETWORKS
 from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, JOBS, SETTINGS, SHARED, VARIANTS, WHOLE, Job, Row, prefixed

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from glat.data import Clips
-from glat.evaluate import overlap
+from glat.evaluation.metrics import evaluate_scores
+from glat.evaluation.score import overlap
 from glat.files import write_json
 from glat.inference import for_inference
 from glat.machine import versions
-from glat.metrics import evaluate_scores
 from glat.model import GlobalLocal
 from glat.pooling import max_mean, pool_logits
 

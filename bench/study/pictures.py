@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from glat.plots import COLOURS, STREAM_COLOURS, save, tidy
+from glat.plots.style import COLOURS, STREAM_COLOURS, save, tidy
 
 from .page import ROWS, figure2_rows, figure2_seeds, figure2_values
 from .plan import SETTINGS

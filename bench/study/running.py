@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from glat.data.clips import cores
+from glat.data.parallel import cores
 from glat.errors import UserError
 from glat.files import write_json
-from glat.run import fingerprint_of
+from glat.runs.folder import fingerprint_of
 
 from . import training
 from .collect import finished

@@ -14,24 +14,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glat.allocator import keep_freed_memory
 from glat.config import OptimConfig
 from glat.data import Batch, Clips, ClipSource, Data, load
-from glat.data.samplers import RowStream, build_sampler
-from glat.data.soundscapes import Mixer
+from glat.data.loading.samplers import RowStream, build_sampler
+from glat.data.soundscapes.mix import Mixer
 from glat.data.sources import RECORDED_EVENTS
 from glat.errors import UserError
-from glat.evaluate import CropHits, crop_hits, score
+from glat.evaluation.metrics import evaluate_scores
+from glat.evaluation.score import CropHits, crop_hits, score
 from glat.files import replaced, write_json
 from glat.frontend import to_float
 from glat.inference import for_inference
 from glat.losses import Losses, global_bce, local_bce
-from glat.machine import device_name, pick_device, pick_precision, versions
-from glat.metrics import evaluate_scores
+from glat.machine import device_name, keep_freed_memory, pick_device, pick_precision, versions
 from glat.model import GlobalLocal
-from glat.training.checkpoints import random_state, set_random_state
+from glat.ranks import ALONE
+from glat.runs.checkpoints import random_state, set_random_state
 from glat.training.learner import Learner
-from glat.training.ranks import ALONE
 
 from .networks import NETWORKS, SAMPLE_RATE_HZ
 from .plan import Job, Row, Scale, Sounds
@@ -48,7 +47,7 @@ class Streams(nn.Module):
     """A global stream and any number of GL-AT models on it; the loss is its own and those of their local streams.
 
     Each model is trained as it would be alone: the global stream hears a batch once for all of them, and a local
-    stream's loss reaches no weight but its own. With one model this is `glat.step.TrainingStep`.
+    stream's loss reaches no weight but its own. With one model this is `glat.training.step.TrainingStep`.
     """
 
     def __init__(self, job: Job, num_classes: int, width: float, seed: int) -> None:

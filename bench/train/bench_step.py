@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glat.allocator import keep_freed_memory
 from glat.backbones import Backbone, build
+from glat.machine import keep_freed_memory
 
 from ..panns import PannsWay
 from ..steps import assert_same_step

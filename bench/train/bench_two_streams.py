@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from glat.allocator import keep_freed_memory
 from glat.config import TrainConfig, paper, released
 from glat.data import Batch
 from glat.inference import for_inference
+from glat.machine import keep_freed_memory
 from glat.model import GlobalLocal, build_model
-from glat.step import TrainingStep
+from glat.training.step import TrainingStep
 
 from ..limits import Work, convolution_dtype, products
 from ..panns import PannsWay

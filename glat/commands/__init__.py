@@ -5,7 +5,6 @@ A call returns the exit status.
 
 from collections.abc import Callable
 
-from .bench_report import BenchReport
 from .check_data import CheckData
 from .costs import CountCosts
 from .doctor import Doctor
@@ -23,6 +22,5 @@ COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
     "pack": Pack,
     "check-data": CheckData,
     "costs": CountCosts,
-    "bench-report": BenchReport,
     "doctor": Doctor,
 }

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..data.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
 from ..data.clips import Skipped
-from ..data.manifest import Recording, split
-from ..data.packs import is_pack, open_packs, recordings
+from ..data.packs.read import is_pack, open_packs, recordings
+from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
+from ..data.recordings.manifest import Recording, split
 from ..errors import UserError
 from ..files import write_json, writing
 from .source import SourceFlags

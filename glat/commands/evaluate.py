@@ -6,14 +6,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .. import machine, run
+from .. import machine
 from ..data import ClipSource, Skipped, load, load_for_evaluation
 from ..data.labels import relabelled
-from ..data.loading import Loading
+from ..data.loading.batches import Loading
 from ..errors import UserError
-from ..evaluate import remarks, score
+from ..evaluation.report import Report, report
+from ..evaluation.score import remarks, score
 from ..files import replaced, write_json, writing
-from ..report import Report, report
+from ..runs import folder as run
 from .trained import TrainedFlags
 
 

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..data.packing import SKIPPED, pack
+from ..data.packs.write import SKIPPED, pack
 from ..errors import UserError
 from .source import SourceFlags
 

@@ -9,8 +9,8 @@ import tyro
 
 from ..errors import UserError
 from ..files import writing
-from ..plots import PICTURES
-from ..run_plots import Recorded, plot_runs
+from ..plots.runs import Recorded, plot_runs
+from ..plots.style import PICTURES
 
 
 @dataclass(frozen=True)

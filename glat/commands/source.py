@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.audioset import read_audioset
-from ..data.manifest import Manifest, read_manifest
+from ..data.recordings.audioset import read_audioset
+from ..data.recordings.manifest import Manifest, read_manifest
 from ..errors import UserError
 
 

@@ -18,10 +18,10 @@ import glat
 
 from ..config import TrainConfig
 from ..errors import UserError
-from ..evaluate import ROWS
+from ..evaluation.score import ROWS
 from ..files import replaced, write_json
+from ..plots.sweep import plot_sweep
 from ..sweep import rows, run_all, summary, trials
-from ..sweep_plot import plot_sweep
 
 SWEEP, RESULTS, FIGURE = "sweep.json", "results.csv", "figure2.png"
 

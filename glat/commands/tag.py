@@ -14,7 +14,8 @@ from .. import machine
 from ..errors import UserError
 from ..files import to_json_text, writing
 from ..inference import for_inference
-from ..plots import PICTURES, plot_tagged
+from ..plots.style import PICTURES
+from ..plots.tagged import plot_tagged
 from ..tagging import Tagged, tag_file
 from .trained import TrainedFlags
 

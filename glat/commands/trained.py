@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..config import CropPooling
 from ..model import GlobalLocal
-from ..run import BEST_WEIGHTS, WEIGHTS, Run, load_model, open_run
+from ..runs.folder import BEST_WEIGHTS, WEIGHTS, Run, load_model, open_run
 
 
 @dataclass(frozen=True, kw_only=True)

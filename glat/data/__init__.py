@@ -1,9 +1,9 @@
 """Data sets: folders, CSV tables, packs, tar files and soundscapes, and the batches that are made of them."""
 
-from .audio import UnreadableAudio, read_audio
 from .clips import Batch, Clips, ClipSource, Data, Event, Skipped, fingerprint
-from .loading import batches, choose_loader
-from .soundscapes import Mixer
+from .loading.batches import batches, choose_loader
+from .recordings.audio import UnreadableAudio, read_audio
+from .soundscapes.mix import Mixer
 from .sources import load, load_for_evaluation
 from .targets import Targets
 

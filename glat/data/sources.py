@@ -9,14 +9,15 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from . import soundscapes
-from .audio import read_clips
-from .clips import Clips, ClipSource, Data, Skipped, local_processes
-from .encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
-from .manifest import Recording, check_sides, in_folds, read_manifest, split
-from .packs import PackedClips, is_pack, load_packs, open_packs
-from .packs import recordings as packed_recordings
-from .soundscapes import Mixer, Pool
+from .clips import Clips, ClipSource, Data, Skipped
+from .packs.read import PackedClips, is_pack, load_packs, open_packs
+from .packs.read import recordings as packed_recordings
+from .parallel import local_processes
+from .recordings.audio import read_clips
+from .recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
+from .recordings.manifest import Recording, check_sides, in_folds, read_manifest, split
+from .soundscapes import mix as soundscapes
+from .soundscapes.mix import Mixer, Pool
 from .targets import Targets
 
 # Whole recordings are longer than most events, and a clip that one event fills says nothing about when.

@@ -12,8 +12,8 @@ from ..config import TrainConfig, to_json
 from ..data import Batch
 from ..files import to_json_text
 from ..machine import peak_memory_bytes
-from ..step import TrainingStep
 from .learner import Learner
+from .step import TrainingStep
 
 MEASURED_STEPS = 3
 

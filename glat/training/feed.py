@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..data import Batch, ClipSource
-from ..data.loading import Loading
-from ..data.samplers import RowStream, Sampler, State
-from .ranks import Ranks
+from ..data.loading.batches import Loading
+from ..data.loading.samplers import RowStream, Sampler, State
+from ..ranks import Ranks
 
 
 class Feed:

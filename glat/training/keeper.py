@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from .. import run
 from ..config import TrainConfig, to_json
 from ..data import ClipSource
 from ..errors import UserError
 from ..frontend import to_float
 from ..inference import for_inference
-from ..plots import draw_tagged
+from ..plots.tagged import draw_tagged
+from ..runs import checkpoints
+from ..runs import folder as run
 from ..tagging import tag_wave
-from . import checkpoints
 from .best import Best
 from .learner import Learner
 

@@ -14,8 +14,8 @@ from ..config import OptimConfig
 from ..data import Batch
 from ..machine import Precision
 from ..model import GlobalLocal
-from ..step import learning_rate_factor
-from .ranks import Ranks
+from ..ranks import Ranks
+from .step import learning_rate_factor
 
 NEVER = 2**53  # no step has this number, and a double holds it
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data import Batch
 from ..errors import UserError
 from ..files import replaced
-from .checkpoints import naming_failures
+from ..runs.checkpoints import naming_failures
 from .learner import Learner, Seen
 
 MOST_NAMED = 8

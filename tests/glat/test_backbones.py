@@ -14,7 +14,7 @@ from glat.config import ModelConfig, OptimConfig
 from glat.data import Batch
 from glat.errors import UserError
 from glat.model import build_model
-from glat.step import TrainingStep
+from glat.training.step import TrainingStep
 
 PANNS = {
     "cnn10": ("Cnn10", 5_219_279, 512),

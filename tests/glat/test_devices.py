@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from glat.augment import augmentation
 from glat.backbones import BACKBONES
 from glat.config import FeedConfig, ModelConfig, OptimConfig
 from glat.data import Batch
-from glat.data.resample import _matrices, resample
+from glat.data.recordings.resample import _matrices, resample
 from glat.inference import for_inference
 from glat.model import build_model
-from glat.step import TrainingStep
+from glat.training.augment import augmentation
+from glat.training.step import TrainingStep
 
 DEVICE = "meta"
 CLASSES = 5

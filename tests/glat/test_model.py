@@ -11,7 +11,7 @@ from glat.config import ModelConfig, OptimConfig, released
 from glat.data import Batch
 from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
-from glat.step import TrainingStep
+from glat.training.step import TrainingStep
 
 SMALL = ModelConfig(backbone="cnn10", width=0.1, num_crops=3, crop_seconds=1.0)
 

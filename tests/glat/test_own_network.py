@@ -16,7 +16,7 @@ from glat.data import Batch
 from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
 from glat.pooling import POOLINGS
-from glat.step import TrainingStep
+from glat.training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "own_network.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ import soundfile
 import torch
 
 from glat.data import Mixer, load
-from glat.data.audio import to_int16
-from glat.data.manifest import read_manifest, split
+from glat.data.recordings.audio import to_int16
+from glat.data.recordings.manifest import read_manifest, split
 from glat.errors import UserError
 
 RATE = 16_000

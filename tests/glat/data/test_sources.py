@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sounds import encoded, noise, write_tar
 
 from glat.data import Clips, load, load_for_evaluation, sources
-from glat.data.clips import cores
-from glat.data.encoded import EncodedClips
-from glat.data.manifest import read_manifest
-from glat.data.packing import pack
-from glat.data.packs import PackedClips
+from glat.data.packs.read import PackedClips
+from glat.data.packs.write import pack
+from glat.data.parallel import cores
+from glat.data.recordings.encoded import EncodedClips
+from glat.data.recordings.manifest import read_manifest
 from glat.errors import UserError
-
-from .test_encoded import encoded, noise, write_tar
 
 RATE = 32_000
 SECONDS = 0.5

@@ -6,16 +6,15 @@ from itertools import islice
 
 import pytest
 import torch
+from sounds import encoded, noise
 
 from glat.data import Clips, Targets
-from glat.data.encoded import encoded_from_manifest
-from glat.data.loading import Loading
-from glat.data.manifest import Recording
-from glat.data.samplers import SAMPLERS, build_sampler
+from glat.data.loading.batches import Loading
+from glat.data.loading.samplers import SAMPLERS, build_sampler
+from glat.data.recordings.encoded import encoded_from_manifest
+from glat.data.recordings.manifest import Recording
+from glat.ranks import ALONE, Ranks
 from glat.training.feed import Feed, SomeClips, load
-from glat.training.ranks import ALONE, Ranks
-
-from ..data.test_encoded import encoded, noise
 
 CPU = torch.device("cpu")
 COUNT, RATE = 20, 8_000

@@ -11,9 +11,9 @@ from glat.config import ModelConfig, OptimConfig
 from glat.data import Batch
 from glat.machine import Precision
 from glat.model import build_model
-from glat.step import TrainingStep
+from glat.ranks import ALONE
 from glat.training.learner import Learner
-from glat.training.ranks import ALONE
+from glat.training.step import TrainingStep
 
 CPU = torch.device("cpu")
 FLOAT32 = Precision(None, False, "")

@@ -1,0 +1,143 @@
+"""What a benchmark run found, as pytest-benchmark's JSON carries it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glat.errors import UserError
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The least seconds that the machine's rates allow, what sets them (bytes or FLOP), and what was counted."""
+
+    formula: str
+    bytes: float
+    flop: float
+    dtype: str
+    seconds: float
+    set_by: str
+
+
+@dataclass(frozen=True)
+class Competitor:
+    """Median and fastest seconds; `ratio` holds the quartiles of its time by ours, round by round.
+
+    `own_limit` is that of a competitor whose task is another than that of the case, e.g. ``copy_``.
+    """
+
+    name: str
+    seconds: float
+    fastest_seconds: float
+    ratio: tuple[float, float, float]
+    rounds: int
+    own_limit: Limit | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task on one device; the first competitor is ours."""
+
+    subject: str
+    name: str
+    device: str
+    guarded: bool
+    limit: Limit
+    competitors: tuple[Competitor, ...]
+
+    @property
+    def ours(self) -> Competitor:
+        return self.competitors[0]
+
+    def limit_of(self, competitor: Competitor) -> Limit:
+        """The limit of what a competitor does."""
+        return competitor.own_limit or self.limit
+
+    @classmethod
+    def from_json(cls, race: dict[str, Any]) -> "Case":
+        """From one of the ``races`` of a benchmark's ``extra_info``."""
+        competitors = tuple(
+            Competitor(
+                name,
+                c["seconds"],
+                c["fastest_seconds"],
+                tuple(c["ratio"]),
+                c["rounds"],
+                Limit(**c["limit"]) if "limit" in c else None,
+            )
+            for name, c in race["competitors"].items()
+        )
+        return cls(race["subject"], race["case"], race["device"], race["guarded"], Limit(**race["limit"]), competitors)
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """A benchmark without a number that holds, and why: skipped here, or `failed` (wrong, or a broken promise)."""
+
+    subject: str
+    name: str
+    reason: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """One run of the suite on one machine: `facts` of the machine, `rates` of each device in bytes/s and FLOP/s."""
+
+    label: str
+    date: str
+    facts: dict[str, str]
+    rates: dict[str, dict[str, float]]
+    cases: tuple[Case, ...]
+    not_measured: tuple[NotMeasured, ...]
+
+
+def read_report(path: Path) -> Report:
+    """Read what ``pytest bench --benchmark-json`` wrote.
+
+    Raises:
+        UserError: a file that is missing, no JSON, or not from this suite.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a JSON of pytest-benchmark") from None
+    except ValueError:
+        raise UserError(
+            f"{path} is no JSON; write one with pytest bench --benchmark-only --benchmark-json FILE"
+        ) from None
+    try:
+        facts = dict(content["machine_info"]["glat"])
+        rates = facts.pop("rates")
+        races = [race for entry in content["benchmarks"] for race in entry["extra_info"].get("races", ())]
+        cases = tuple(Case.from_json(race) for race in races)
+        missing = tuple(NotMeasured(**entry) for entry in content["not_measured"])
+        date = content["datetime"][:19].replace("T", " ")
+    except (KeyError, TypeError, AttributeError) as error:
+        found = f"{type(error).__name__} {error}"
+        raise UserError(f"{path} is not from this project's bench/ ({found}); write one with make bench-json") from None
+    label = f"{facts['cpu'] if facts['gpu'] == 'none' else facts['gpu']}, commit {facts['commit']}"
+    return Report(label, date, {name: str(value) for name, value in facts.items()}, rates, cases, missing)
+
+
+def by_subject(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    """Cases of each subject, in the order in which they ran."""
+    found: dict[str, list[Case]] = {}
+    for case in cases:
+        found.setdefault(case.subject, []).append(case)
+    return found
+
+
+def compared(reports: Sequence[Report]) -> list[tuple[Case, list[float | None]]]:
+    """Cases of the first report with our seconds in every report, None where a report lacks the case."""
+    rows = []
+    for case in reports[0].cases:
+        key = (case.subject, case.name, case.device, case.ours.name)
+        found: list[float | None] = []
+        for report in reports:
+            same = [c for c in report.cases if (c.subject, c.name, c.device, c.ours.name) == key]
+            found.append(same[0].ours.seconds if same else None)
+        rows.append((case, found))
+    return rows

@@ -1,0 +1,233 @@
+"""Batches on the device, in the order a sampler asks for, from clips in memory, packs and encoded files."""
+
+import importlib.util
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import UserError
+from ..clips import Batch, Clips, ClipSource, Skipped
+from ..parallel import cores
+from ..recordings.encoded import EncodedClips
+from .rows import FromMemory, Maker, RowByRow, read_row
+
+LOADERS = ("auto", "dali", "soundfile")
+_FOLLOWING = 100  # clips to try in place of a whole batch; data that went away has more than these
+# libsndfile's names of what DALI's decoder takes.
+_DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
+
+
+def _warn(skipped: Skipped) -> None:
+    warnings.warn(f"left out: {skipped.file}: {skipped.reason}", stacklevel=2)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How clips are read: the arguments of `batches` that stay the same throughout a run."""
+
+    loader: str = "auto"
+    workers: int | None = None
+    report: Callable[[Skipped], None] = _warn
+
+    def batches(
+        self,
+        source: ClipSource,
+        rows: Iterable[Tensor],
+        device: torch.device,
+        report: Callable[[Skipped], None] | None = None,
+        may_be_empty: bool = False,
+    ) -> Generator[Batch]:
+        """See `batches`; `report` is told in place of the usual one."""
+        return batches(
+            source,
+            rows,
+            device=device,
+            loader=self.loader,
+            workers=self.workers,
+            report=report or self.report,
+            may_be_empty=may_be_empty,
+        )
+
+
+USUAL = Loading()
+
+
+class Choice(NamedTuple):
+    """What makes the batches, and why: a line for the log."""
+
+    name: str  # "memory", "pack", "dali" or "soundfile"
+    reason: str
+
+
+def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choice:
+    """What `batches` takes for a source.
+
+    Args:
+        loader: "auto", "dali" or "soundfile".
+
+    Raises:
+        UserError: another name; "dali" where DALI is missing or cannot read the files; a decoder for clips that need
+            none.
+    """
+    if loader not in LOADERS:
+        raise UserError(f"--loader {loader}; give one of {', '.join(LOADERS)}")
+    if not isinstance(source, EncodedClips):
+        if loader != "auto":
+            raise UserError(f"--loader {loader}: these clips are decoded already; leave --loader out")
+        return Choice("memory" if isinstance(source, Clips) else "pack", "int16 samples, nothing to decode")
+    if loader == "soundfile":
+        return Choice("soundfile", "as --loader says")
+    obstacle = _obstacle(source)
+    if loader == "dali":
+        if obstacle:
+            raise UserError(f"--loader dali: {obstacle}; leave --loader out, or give --loader soundfile")
+        return Choice("dali", "as --loader says")
+    if obstacle:
+        return Choice("soundfile", obstacle)
+    if device.type == "cpu" and (source.rates_hz != source.sample_rate_hz).any():
+        return Choice("soundfile", "without a GPU, soxr resamples faster than DALI's path")
+    return Choice("dali", "it decodes fastest")
+
+
+def _obstacle(source: EncodedClips) -> str | None:
+    """Why DALI cannot read a source."""
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+        return "DALI is not installed"
+    if torch.version.hip is not None:
+        return "DALI does not run on AMD's GPUs"
+    foreign = sorted(source.formats - _DALI_FORMATS)
+    return f"DALI reads no {' or '.join(foreign)} files" if foreign else None
+
+
+def batches(
+    source: ClipSource,
+    rows: Iterable[Tensor],
+    *,
+    device: torch.device,
+    loader: str = "auto",
+    workers: int | None = None,
+    prefetch: int = 2,
+    report: Callable[[Skipped], None],
+    may_be_empty: bool = False,
+) -> Generator[Batch]:
+    """Batches of a source's clips, made ahead of their use.
+
+    The order is that of `rows` alone. A clip that turns out unreadable is reported once, and its place is taken by the
+    next readable clip of the same batch, counted round; where there is none, by the next one of the source. Nothing is
+    left running when the iterator is closed, used up, or raises.
+
+    Args:
+        source: clips in memory, packs or `EncodedClips`.
+        rows: [B] int64 each, perhaps without end. Taken from the iterator up to `prefetch` batches ahead, in the
+            caller's thread: a sampler's state is that many batches ahead of the batch in hand.
+        device: where the batches are wanted.
+        loader: what decodes, see `choose_loader`.
+        workers: threads; None: one a core. Changes nothing in the batches.
+        prefetch: batches in preparation beside the one in hand, 1 or more.
+        report: is told of a clip that cannot be read, in the caller's thread.
+        may_be_empty: a batch of which no clip can be read is silence, and no error.
+
+    Returns:
+        Batches as long as there are rows. The wave is int16, of encoded files float32 with full scale ±1; zeros
+        follow the valid samples. On a GPU its memory is the loader's own: copy what must outlive the next batch.
+
+    Raises:
+        UserError: as of `choose_loader`; `workers` or `prefetch` below 1; while iterating: a batch of which no clip
+            can be read, and none of the 100 that follow it in the source, unless it `may_be_empty`.
+    """
+    choice = choose_loader(source, loader, device)
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}; give 1 or more, or leave it out for one a core")
+    if prefetch < 1:
+        raise UserError(f"prefetch is {prefetch}; give 1 or more")
+    known: dict[int, str] = {}
+
+    def build() -> Maker:
+        if isinstance(source, Clips):
+            return FromMemory(source)
+        by_row = RowByRow(source, workers or cores(), known, device)
+        if choice.name != "dali":
+            return by_row
+        from .dali import Dali  # imports nvidia.dali, which takes seconds and is not everywhere
+
+        return Dali(by_row, device)
+
+    return _run(source, iter(rows), build, known, device, prefetch, report, may_be_empty)
+
+
+def _run(
+    source: ClipSource,
+    rows: Iterator[Tensor],
+    build: Callable[[], Maker],
+    known: dict[int, str],
+    device: torch.device,
+    prefetch: int,
+    report: Callable[[Skipped], None],
+    may_be_empty: bool,
+) -> Generator[Batch]:
+    maker = build()
+    pending: deque[tuple[Tensor, Any]] = deque()
+    try:
+        while True:
+            while len(pending) <= prefetch and (wanted := next(rows, None)) is not None:
+                pending.append((wanted, maker.start(wanted.tolist())))
+            if not pending:
+                return
+            wanted, started = pending.popleft()
+            wave, lengths, reasons = maker.finish(started)
+            if reasons:
+                taken = _replacements(len(wanted), reasons)
+                for place, reason in reasons.items():
+                    if (row := int(wanted[place])) not in known:
+                        known[row] = reason
+                        report(Skipped(source.names[row], reason))
+                wanted = wanted.clone()
+                if taken is not None:
+                    for column in (wave, lengths, wanted):
+                        column[list(taken)] = column[list(taken.values())]
+                elif may_be_empty:
+                    wave, lengths = torch.zeros_like(wave), torch.full_like(lengths, wave.shape[1])
+                else:
+                    row, samples = _next_readable(source, int(wanted[0]), reasons[0], known, report)
+                    wave.zero_()[:, : len(samples)] = torch.from_numpy(samples).to(wave.device)
+                    lengths[:], wanted[:] = len(samples), row
+            targets = source.targets.dense(wanted).float()
+            yield Batch(*(_on(part, device) for part in (wave, lengths, targets)))
+    finally:
+        maker.close()
+
+
+def _on(part: Tensor, device: torch.device) -> Tensor:
+    """On the device, without a wait: from memory that is not pinned, the copy would wait for the step before."""
+    if device.type == "cuda" and part.device.type == "cpu" and not part.is_pinned():
+        part = part.pin_memory()
+    return part.to(device, non_blocking=True)
+
+
+def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
+    """{bad place: the next good one, counted round}; None where none is good."""
+    good = [place for place in range(count) if place not in bad]
+    return {place: next((g for g in good if g > place), good[0]) for place in bad} if good else None
+
+
+def _next_readable(
+    source: ClipSource, row: int, reason: str, known: dict[int, str], report: Callable[[Skipped], None]
+) -> tuple[int, NDArray[Any]]:
+    """The next clip behind an unreadable one, counted round, whatever was read before: a resumed run finds the same."""
+    for behind in range(1, min(len(source), 1 + _FOLLOWING)):
+        other = (row + behind) % len(source)
+        if not isinstance(samples := read_row(source, other, known), str):
+            return other, samples
+        if other not in known:
+            known[other] = samples
+            report(Skipped(source.names[other], samples))
+    raise UserError(
+        f"no clip of a batch can be read, nor any that follows ({source.names[row]}: {reason}); "
+        "check that the data is there"
+    )

@@ -1,0 +1,243 @@
+"""Batches decoded by DALI, and resampled on the device."""
+
+import warnings
+from collections import deque
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from nvidia.dali import Pipeline, fn, types
+from torch import Tensor
+
+from ...errors import UserError, first_line
+from ..recordings.audio import UnreadableAudio, frames_for, wrong_peak
+from ..recordings.encoded import EncodedClips
+from ..recordings.resample import can_resample, resample
+from .rows import RowByRow
+
+_GLANCE = 4096  # samples; of a clip of integers that sounds there, no more is looked at
+
+
+def _placeholder() -> NDArray[np.uint8]:
+    """A clip that decodes, for the places that DALI has nothing to do in."""
+    stream = BytesIO()
+    soundfile.write(stream, np.zeros(1), 32_000, format="WAV", subtype="PCM_16")
+    return np.frombuffer(stream.getvalue(), np.uint8)
+
+
+def _peaks(wave: Tensor) -> Any:
+    """Peaks over the last axis, on the CPU; NaN where there is one."""
+    return wave.abs().amax(-1).cpu().numpy()
+
+
+@dataclass(eq=False)
+class _Batch:
+    """A batch on its way."""
+
+    rows: list[int]
+    jobs: list[Future[Any]]
+    samples: int = 0  # decoded samples that DALI gives of each clip
+    encoded: list[NDArray[np.uint8]] = field(default_factory=list)  # DALI reads this memory itself
+    decoded: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by place, not by DALI
+    reasons: dict[int, str] = field(default_factory=dict)
+
+
+class Dali:
+    """Threads read the files, DALI decodes them, and what is not at the right rate is resampled on the device.
+
+    What DALI cannot be trusted with goes to soundfile: files that changed since they were listed, that are far longer
+    than a clip, whose rates meet seldom, or whose samples come out other than expected; and every batch in which DALI
+    meets an error, as one bad file costs it the whole batch and the pipeline.
+    """
+
+    def __init__(self, by_row: RowByRow, device: torch.device) -> None:
+        assert isinstance(by_row.source, EncodedClips)
+        self.source: EncodedClips = by_row.source
+        self.by_row, self.device = by_row, device
+        self.clip_seconds = self.source.clip_samples / self.source.sample_rate_hz
+        self.waiting: deque[_Batch] = deque()
+        self.running: _Batch | None = None
+        self.pipeline: Any = None
+        self.refused: set[int] = set()  # rows of batches in which DALI met an error that soundfile did not
+        self.placeholder = _placeholder()
+        on_gpu = device.type == "cuda"
+        self.stream = torch.cuda.Stream(device) if on_gpu else None  # of its own: looking at samples waits for it
+        self.lent: list[Tensor] = []
+        self.held: list[tuple[list[Tensor], Any]] = []
+
+    def start(self, rows: list[int]) -> _Batch:
+        batch = _Batch(rows, [self.by_row.pool.submit(self._fetch, row) for row in rows])
+        self.waiting.append(batch)
+        return batch
+
+    def finish(self, started: _Batch) -> tuple[Tensor, Tensor, dict[int, str]]:
+        if self.running is None:
+            self._feed()
+        assert self.running is started
+        self._keep_lent()
+        side: AbstractContextManager[Any] = nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+        with side:
+            try:
+                outputs = self.pipeline.share_outputs()  # waits for DALI, and for nothing else on the device
+                decoded = torch.from_dlpack(outputs[0].as_tensor())
+                frames, rates = (np.asarray(part.as_array()).reshape(-1) for part in outputs[1:])
+                self.pipeline.release_outputs()
+            except RuntimeError as error:
+                decoded, message = None, first_line(error)
+            self.running = None
+            if decoded is None:
+                self.pipeline = None
+                wave, lengths = self._by_soundfile(started, message)
+            else:
+                if self.waiting:
+                    self._feed()  # DALI decodes the next batch while this one is finished and used
+                wave, lengths = self._checked(started, decoded, frames, rates)
+        if self.stream is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self.stream)
+            self.lent = [wave] if decoded is None else [wave, decoded]
+        return wave, lengths, started.reasons
+
+    def close(self) -> None:
+        self.by_row.close()
+        self.waiting.clear()
+        if self.running is not None and self.pipeline is not None:
+            with suppress(RuntimeError):
+                self.pipeline.share_outputs()  # what is decoded still reads our memory
+        self.running = self.pipeline = None
+
+    def _fetch(self, row: int) -> NDArray[Any] | str:
+        """The file's bytes as uint8, or what soundfile makes of it."""
+        if row in self.by_row.known or row in self.refused or not self._is_for_dali(row):
+            return self.by_row.read(row)
+        try:
+            return np.frombuffer(self.source.read_bytes(row), np.uint8)
+        except UnreadableAudio:
+            return self.by_row.read(row)
+
+    def _is_for_dali(self, row: int) -> bool:
+        rate = int(self.source.rates_hz[row])
+        wanted = frames_for(self.clip_seconds, rate, self.source.sample_rate_hz)
+        return self.source.frames[row] <= 2 * wanted and (
+            rate == self.source.sample_rate_hz or can_resample(rate, self.source.sample_rate_hz)
+        )
+
+    def _feed(self) -> None:
+        """Give the oldest waiting batch to DALI."""
+        batch, source = self.waiting.popleft(), self.source
+        batch.samples = source.clip_samples
+        for place, (row, job) in enumerate(zip(batch.rows, batch.jobs, strict=True)):
+            encoded, result = self.placeholder, job.result()
+            if isinstance(result, str):
+                batch.reasons[place] = result
+            elif result.dtype == np.float32:
+                batch.decoded[place] = result
+            else:
+                encoded, rate = result, int(source.rates_hz[row])
+                wanted = min(int(source.frames[row]), frames_for(self.clip_seconds, rate, source.sample_rate_hz))
+                batch.samples = max(batch.samples, wanted)
+            batch.encoded.append(encoded)
+        B = len(batch.rows)
+        if self.pipeline is None or self.pipeline.max_batch_size < B:
+            try:
+                self.pipeline = self._build(B)
+            except RuntimeError as error:
+                raise UserError(f"DALI cannot start here ({first_line(error)}); give --loader soundfile") from error
+        self.pipeline.feed_input("encoded", batch.encoded)
+        self.pipeline.feed_input("samples", [np.array([batch.samples], np.int32)] * B)
+        self.pipeline.schedule_run()
+        self.running = batch
+
+    def _build(self, B: int) -> Any:
+        pipeline = Pipeline(
+            batch_size=B,
+            num_threads=self.by_row.workers,
+            device_id=None if self.stream is None else self.device.index or 0,
+            prefetch_queue_depth=1,
+        )
+        with pipeline:
+            encoded = fn.external_source(name="encoded", ndim=1, dtype=types.DALIDataType.UINT8, no_copy=True)
+            samples = fn.external_source(name="samples", ndim=1, dtype=types.DALIDataType.INT32)
+            decoded, rate = fn.decoders.audio(encoded, downmix=True, dtype=types.DALIDataType.FLOAT)
+            frames = decoded.shape(dtype=types.DALIDataType.INT64)
+            if self.stream is not None:
+                decoded = decoded.gpu()
+            uniform = fn.slice(decoded, start=[0], shape=samples, axes=[0], out_of_bounds_policy="pad")
+            pipeline.set_outputs(uniform, frames, rate)
+        pipeline.build()
+        return pipeline
+
+    def _checked(
+        self, batch: _Batch, decoded: Tensor, frames: NDArray[np.int64], rates: NDArray[np.float32]
+    ) -> tuple[Tensor, Tensor]:
+        """Resample, look at what came out, and fill the places that are not DALI's."""
+        source, rows = self.source, np.array(batch.rows)
+        ours = np.ones(len(rows), bool)
+        ours[[*batch.decoded, *batch.reasons]] = False
+        trusted = ours & (frames == source.frames[rows]) & (rates == source.rates_hz[rows])
+        lengths = source.lengths[rows].copy()
+        wave = self._resampled(decoded, source.rates_hz[rows], ours, lengths)
+        glance = _peaks(wave[:, :_GLANCE])
+        for place in np.flatnonzero(trusted):
+            if source.is_integer[rows[place]]:
+                trusted[place] = not (wrong_peak(glance[place]) and wrong_peak(_peaks(wave[place])))
+            else:  # NaN may lie behind the clip's end, where soundfile finds it
+                trusted[place] = not wrong_peak(_peaks(wave[place])) and np.isfinite(_peaks(decoded[place]))
+        for place in np.flatnonzero(ours & ~trusted):
+            result = self.by_row.read(int(rows[place]))
+            if isinstance(result, str):
+                batch.reasons[int(place)] = result
+            else:
+                batch.decoded[int(place)] = result
+        for filled, samples in batch.decoded.items():
+            lengths[filled] = len(samples)
+            wave[filled, : len(samples)] = torch.from_numpy(samples)
+            wave[filled, len(samples) :] = 0
+        return wave, torch.from_numpy(lengths)
+
+    def _resampled(
+        self, decoded: Tensor, rates: NDArray[np.int32], ours: NDArray[np.bool_], lengths: NDArray[np.int64]
+    ) -> Tensor:
+        """[B, S] of `decoded`, which is returned itself where it can be."""
+        source = self.source
+        S = source.clip_samples
+        foreign = sorted({int(rate) for rate in rates[ours]} - {source.sample_rate_hz})
+        if not foreign:
+            return decoded[:, :S]
+        wave = (
+            decoded[:, :S].clone() if (rates[ours] == source.sample_rate_hz).any() else decoded.new_empty(len(rates), S)
+        )
+        for rate in foreign:
+            places = np.flatnonzero(ours & (rates == rate))
+            wanted = frames_for(self.clip_seconds, rate, source.sample_rate_hz)
+            part = decoded[:, :wanted] if len(places) == len(rates) else decoded[places, :wanted]
+            for place, samples in zip(places, resample(part, rate, source.sample_rate_hz), strict=True):
+                wave[place, : lengths[place]] = samples[: lengths[place]]
+                wave[place, lengths[place] :] = 0
+        return wave
+
+    def _by_soundfile(self, batch: _Batch, message: str) -> tuple[Tensor, Tensor]:
+        wave, lengths, batch.reasons = self.by_row.finish(self.by_row.start(batch.rows))
+        if not batch.reasons:
+            if not self.refused:
+                warnings.warn(f"DALI failed where soundfile does not ({message}); it reads those files", stacklevel=2)
+            self.refused.update(batch.rows)
+        return wave.to(self.device), lengths
+
+    def _keep_lent(self) -> None:
+        """Keep the last batch's memory until the consumer's kernels, which are queued by now, have read it.
+
+        It is DALI's own, which knows nothing of the streams it is read on.
+        """
+        if self.stream is None or not self.lent:
+            return
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self.device))
+        self.held = [(tensors, past) for tensors, past in self.held if not past.query()]
+        self.held.append((self.lent, event))
+        self.lent = []

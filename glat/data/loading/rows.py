@@ -1,0 +1,94 @@
+"""What makes the batches from decoded clips, packs and files that soundfile reads: clips in memory, or row by row."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..clips import Clips, ClipSource
+from ..recordings.audio import UnreadableAudio
+from ..recordings.encoded import EncodedClips
+
+
+class Maker(Protocol):
+    """Makes batches in the background."""
+
+    def start(self, rows: list[int]) -> Any:
+        """Begin a batch; what is returned stands for it."""
+        ...
+
+    def finish(self, started: Any) -> tuple[Tensor, Tensor, dict[int, str]]:
+        """The oldest batch that was begun: wave [B, S] and lengths [B], {place in the batch: why it is not there}."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        ...
+
+
+def read_row(source: ClipSource, row: int, known: dict[int, str]) -> NDArray[Any] | str:
+    """The valid samples of a clip, or why there are none."""
+    if row in known:
+        return known[row]
+    try:
+        return source.read_samples(row) if isinstance(source, EncodedClips) else source.read(row)
+    except UnreadableAudio as error:
+        return error.reason
+
+
+class FromMemory:
+    """Clips in memory: one look-up, in the caller's thread."""
+
+    def __init__(self, source: Clips) -> None:
+        self.source = source
+
+    def start(self, rows: list[int]) -> list[int]:
+        return rows
+
+    def finish(self, started: list[int]) -> tuple[Tensor, Tensor, dict[int, str]]:
+        return self.source.waves[started], self.source.lengths[started], {}
+
+    def close(self) -> None:
+        pass
+
+
+class RowByRow:
+    """Every clip is a job of its own: it is read, and decoded where it must be, by one of some threads.
+
+    Threads suffice: reading, libsndfile and soxr give up Python's lock, and nothing is copied between processes as
+    DataLoader's workers have to.
+    """
+
+    def __init__(self, source: ClipSource, workers: int, known: dict[int, str], device: torch.device) -> None:
+        self.source, self.known, self.pin = source, known, device.type == "cuda"
+        self.workers = workers
+        self.pool = ThreadPoolExecutor(workers, "glat-loader")
+
+    def start(self, rows: list[int]) -> tuple[Tensor, list[Future[int | str]]]:
+        dtype = torch.float32 if isinstance(self.source, EncodedClips) else torch.int16
+        wave = torch.empty(len(rows), self.source.clip_samples, dtype=dtype, pin_memory=self.pin)
+        places = wave.numpy()
+        return wave, [self.pool.submit(self._fill, place, row) for place, row in zip(places, rows, strict=True)]
+
+    def _fill(self, place: NDArray[Any], row: int) -> int | str:
+        samples = self.read(row)
+        if isinstance(samples, str):
+            return samples
+        place[: len(samples)] = samples
+        place[len(samples) :] = 0
+        return len(samples)
+
+    def read(self, row: int) -> NDArray[Any] | str:
+        """The valid samples of a clip, or why there are none."""
+        return read_row(self.source, row, self.known)
+
+    def finish(self, started: tuple[Tensor, list[Future[int | str]]]) -> tuple[Tensor, Tensor, dict[int, str]]:
+        wave, jobs = started
+        results = [job.result() for job in jobs]
+        reasons = {place: result for place, result in enumerate(results) if isinstance(result, str)}
+        return wave, torch.tensor([0 if isinstance(result, str) else result for result in results]), reasons
+
+    def close(self) -> None:
+        self.pool.shutdown(cancel_futures=True)

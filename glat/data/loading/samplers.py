@@ -1,0 +1,273 @@
+"""Which clips a training step hears: samplers, their states, and what of a batch is whose."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import UserError
+from ..targets import Targets
+
+State = dict[str, Any]  # tensors, numbers, strings, and lists and dicts of them: torch.load(weights_only=True) takes it
+
+
+class Sampler(Protocol):
+    """An endless sequence of rows, a function of the labels and the seed; draws nothing from PyTorch's generators."""
+
+    empty_classes: tuple[int, ...]  # left out for want of a clip, where classes decide what is drawn
+
+    def draw(self, batch_size: int) -> Tensor:
+        """Rows [B] int64 of the next batch, which is always full and may reach over the end of an epoch."""
+        ...
+
+    def state(self) -> State:
+        """Where the sequence stands, the seed included; later draws leave it as it is.
+
+        It costs little enough to be taken after every batch.
+        """
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`, which stays as it is.
+
+        Raises:
+            UserError: the state of another sampler, or of another number of clips.
+        """
+        ...
+
+
+class Plain:
+    """Epoch after epoch, each a permutation of all clips of its own; a pure function of seed and position."""
+
+    def __init__(self, targets: Targets, seed: int) -> None:
+        self.empty_classes: tuple[int, ...] = ()
+        self._num_clips, self._seed = len(targets), seed
+        self._position = 0  # clips drawn so far
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def draw(self, batch_size: int) -> Tensor:
+        parts, missing = [], batch_size
+        while missing:
+            epoch, offset = divmod(self._position, self._num_clips)
+            if epoch != self._epoch:
+                generator = torch.Generator().manual_seed(self._seed * 1_000_003 + epoch)
+                self._epoch, self._order = epoch, torch.randperm(self._num_clips, generator=generator)
+            parts.append(self._order[offset : offset + missing])
+            self._position += len(parts[-1])
+            missing -= len(parts[-1])
+        return torch.cat(parts)
+
+    def state(self) -> State:
+        return {"sampler": "plain", "clips": self._num_clips, "seed": self._seed, "position": self._position}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        _check_state(state, "plain", self._num_clips)
+        self._seed, self._position = state["seed"], state["position"]
+        self._epoch = -1  # the order at hand may be another seed's
+
+
+class Balanced:
+    """As many draws of every class: a queue of the classes in random order, and a random order of each class's clips.
+
+    The queue is refilled with a permutation of the classes when it is empty; the class that is taken from it gives the
+    next clip of its order, which is shuffled anew when it ends. Clips without a label are never drawn.
+
+    Source: the released program of PANNs, ``BalancedTrainSampler``; the same rows for the same seed (its own is 1234).
+    Deviation: a class without a clip, which ends PANNs' program, is left out of the queue and named in `empty_classes`.
+    """
+
+    def __init__(self, targets: Targets, seed: int) -> None:
+        by_class = _labelled(targets)
+        self.empty_classes = _empty(by_class)
+        self._num_clips = len(targets)
+        self._classes = np.array([k for k, rows in enumerate(by_class) if len(rows)])
+        self._random = np.random.RandomState(seed)
+        # Orders and queue are replaced, never changed in place: states share them.
+        self._orders = [self._shuffled(rows) for rows in by_class]
+        self._taken = [0] * len(by_class)
+        self._queue: list[int] = []
+        self._head = 0
+
+    def draw(self, batch_size: int) -> Tensor:
+        rows = []
+        for _ in range(batch_size):
+            if self._head == len(self._queue):
+                self._queue, self._head = self._shuffled(self._classes).tolist(), 0
+            k = self._queue[self._head]
+            self._head += 1
+            rows.append(self._orders[k][self._taken[k]].item())
+            self._taken[k] += 1
+            if self._taken[k] == len(self._orders[k]):
+                self._orders[k], self._taken[k] = self._shuffled(self._orders[k].numpy()), 0
+        return torch.tensor(rows)
+
+    def state(self) -> State:
+        twister = self._random.get_state(legacy=False)["state"]
+        return {
+            "sampler": "balanced",
+            "clips": self._num_clips,
+            "orders": list(self._orders),
+            "taken": list(self._taken),
+            "queue": self._queue,
+            "head": self._head,
+            "random_key": torch.from_numpy(twister["key"].view(np.int32)),
+            "random_position": twister["pos"],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        _check_state(state, "balanced", self._num_clips)
+        self._orders, self._taken = list(state["orders"]), list(state["taken"])
+        self._queue, self._head = state["queue"], state["head"]
+        key = state["random_key"].numpy().view(np.uint32)
+        self._random.set_state(("MT19937", key, state["random_position"], 0, 0.0))
+
+    def _shuffled(self, values: NDArray[Any]) -> Tensor:
+        values = values.copy()
+        self._random.shuffle(values)
+        return torch.from_numpy(values)
+
+
+class Alternate:
+    """Batches by turns: the first, third, ... balanced, the second, fourth, ... plain.
+
+    Source: the released program of PANNs, ``AlternateTrainSampler``. Deviation: the plain batches are those of `Plain`.
+    """
+
+    def __init__(self, targets: Targets, seed: int) -> None:
+        self._balanced, self._plain = Balanced(targets, seed), Plain(targets, seed)
+        self.empty_classes = self._balanced.empty_classes
+        self._num_clips = len(targets)
+        self._batches = 0  # drawn so far
+
+    def draw(self, batch_size: int) -> Tensor:
+        sampler = self._balanced if self._batches % 2 == 0 else self._plain
+        self._batches += 1
+        return sampler.draw(batch_size)
+
+    def state(self) -> State:
+        return {
+            "sampler": "alternate",
+            "clips": self._num_clips,
+            "batches": self._batches,
+            "balanced": self._balanced.state(),
+            "plain": self._plain.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        _check_state(state, "alternate", self._num_clips)
+        self._balanced.restore(state["balanced"])
+        self._plain.restore(state["plain"])
+        self._batches = state["batches"]
+
+
+class InverseFrequency:
+    """Each clip independently, with probability in proportion to ``sum over its classes of 1 / clips of the class``.
+
+    With replacement; clips without a label are never drawn.
+
+    Source: Gong et al., "PSLA", 2021, and the released program of AST, which sum too. Deviation: 1 / count where that
+    program has 1000 / (count + 0.01).
+    """
+
+    def __init__(self, targets: Targets, seed: int) -> None:
+        by_class = _labelled(targets)
+        self.empty_classes = _empty(by_class)
+        weights = np.zeros(len(targets))
+        for rows in by_class:
+            weights[rows] += 1 / max(1, len(rows))
+        self._cumulative = weights.cumsum()
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, batch_size: int) -> Tensor:
+        # At most 1 - 2**-53, whose product with the total rounds to less than the total: no row lies beyond the last.
+        uniform = torch.rand(batch_size, dtype=torch.float64, generator=self._generator).numpy()
+        # "right": a clip of weight 0 is never the first whose sum is above.
+        return torch.from_numpy(self._cumulative.searchsorted(uniform * self._cumulative[-1], side="right"))
+
+    def state(self) -> State:
+        clips = len(self._cumulative)
+        return {"sampler": "inverse_frequency", "clips": clips, "random": self._generator.get_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        _check_state(state, "inverse_frequency", len(self._cumulative))
+        self._generator.set_state(state["random"])
+
+
+SAMPLERS: dict[str, Callable[[Targets, int], Sampler]] = {
+    "plain": Plain,
+    "balanced": Balanced,
+    "alternate": Alternate,
+    "inverse_frequency": InverseFrequency,
+}
+
+
+def build_sampler(name: str, targets: Targets, seed: int) -> Sampler:
+    """A sampler of the clips that `targets` labels.
+
+    Args:
+        name: plain, balanced, alternate or inverse_frequency.
+        targets: of M clips.
+        seed: 0 to 2**32 - 1.
+
+    Raises:
+        UserError: a name that is not one of these; no clips, or none with a label where labels decide.
+    """
+    if name not in SAMPLERS:
+        raise UserError(f"there is no sampler {name!r}; choose {', '.join(SAMPLERS)}")
+    if not len(targets):
+        raise UserError("there are no clips to draw from; give recordings")
+    return SAMPLERS[name](targets, seed)
+
+
+class RowStream:
+    """Rows of batch after batch for a loader that works ahead, and the sampler's state as of what training has had.
+
+    The loader iterates, and calls `delivered` for each batch that it hands over, in order; a checkpoint takes `state`.
+
+    Args:
+        sampler: where to begin; the stream alone draws from it from here on.
+        batch_size: B, of all processes together.
+    """
+
+    def __init__(self, sampler: Sampler, batch_size: int) -> None:
+        self._sampler, self._batch_size = sampler, batch_size
+        self._state, self._ahead = sampler.state(), deque[State]()
+
+    def __iter__(self) -> "RowStream":
+        return self
+
+    def __next__(self) -> Tensor:
+        rows = self._sampler.draw(self._batch_size)
+        self._ahead.append(self._sampler.state())
+        return rows
+
+    def delivered(self) -> None:
+        """The oldest batch that was still under way has reached training."""
+        self._state = self._ahead.popleft()
+
+    def state(self) -> State:
+        """The sampler's state after the last batch that was delivered."""
+        return self._state
+
+
+def _labelled(targets: Targets) -> list[NDArray[np.int32]]:
+    by_class = targets.by_class()
+    if not any(map(len, by_class)):
+        raise UserError(f"none of {len(targets)} clips has a label to be drawn by; choose the plain sampler")
+    return by_class
+
+
+def _empty(by_class: list[NDArray[np.int32]]) -> tuple[int, ...]:
+    return tuple(k for k, rows in enumerate(by_class) if not len(rows))
+
+
+def _check_state(state: Mapping[str, Any], name: str, num_clips: int) -> None:
+    if (state["sampler"], state["clips"]) != (name, num_clips):
+        raise UserError(
+            f"the checkpoint's sampler is {state['sampler']} over {state['clips']} clips, and this run's is {name} "
+            f"over {num_clips}; go on with the recordings and the sampler that it was started with"
+        )

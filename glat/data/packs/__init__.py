@@ -1,0 +1,1 @@
+"""Clips in HDF5 shards: read and written."""

@@ -1,0 +1,1 @@
+"""Soundscapes mixed from isolated events, synthesised or recorded."""

@@ -1,0 +1,230 @@
+"""Table 2 of the paper on a set of clips, and whether the crops lie where the events are."""
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+
+from ..data import ClipSource, Event, Skipped, fingerprint
+from ..data.loading.batches import USUAL, Loading
+from ..errors import UserError
+from ..inference import for_inference
+from ..model import GlobalLocal
+from ..ranks import ALONE, Ranks
+from .metrics import Metrics, evaluate_scores
+
+ROWS = ("global", "local", "fused")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model says of M clips."""
+
+    clips: ClipSource  # those that could be read
+    probs: dict[str, NDArray[np.float32]]  # [M, L] by stream: global, local, fused
+    crop_classes: NDArray[np.int64]  # [M, N]
+    crop_starts: NDArray[np.int64]  # [M, N], in samples
+    frames: int  # T of the global stream
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good what a model says of M clips is."""
+
+    metrics: dict[str, Metrics]  # by stream: global, local, fused
+    hits: "CropHits | None"  # where the times of the events are known
+    clips: int
+    clips_sha256: str  # of their names
+    starts: "CropStarts"
+
+    def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Plain types: the scores by stream, per class too, and the classes that were left out, by name."""
+        rows = {
+            name: {
+                **m.means(),
+                "ap": {c: float(x) for c, x in zip(classes, m.ap, strict=True) if np.isfinite(x)},
+            }
+            for name, m in self.metrics.items()
+        }
+        left_out = [classes[k] for k in self.metrics["fused"].left_out]
+        return {
+            "clips": self.clips,
+            "clips_sha256": self.clips_sha256,
+            "streams": rows,
+            "left_out": left_out,
+            "hits": vars(self.hits) if self.hits else None,
+            "crop_starts": vars(self.starts),
+        }
+
+
+@dataclass(frozen=True)
+class CropHits:
+    """How often the crop of a present class overlaps an event of that class."""
+
+    crops: int  # crops whose class is present in their clip
+    overlapping: int  # of these, crops that overlap an event of their class
+    by_chance: float  # the share of uniformly random crops that would
+
+    @property
+    def share(self) -> float:
+        """In 0..1; NaN without a crop."""
+        return self.overlapping / self.crops if self.crops else float("nan")
+
+
+@dataclass(frozen=True)
+class CropStarts:
+    """How many crops start where in their clips."""
+
+    clip_seconds: float
+    crop_seconds: float
+    bin_seconds: float  # bin i holds the starts from i to i + 1 of these on
+    present: list[int]  # crops of a class that is present in their clip
+    absent: list[int]  # crops of other classes
+
+
+def evaluate(
+    model: GlobalLocal,
+    clips: ClipSource,
+    batch_size: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
+    loading: Loading = USUAL,
+) -> Evaluation:
+    """Score every clip once, in evaluation mode, and say how good that is; the model stays as it is.
+
+    Clips that cannot be read are reported, and no part of the verdict.
+
+    Args:
+        autocast: makes the precision's context.
+        ranks: every one scores a part of the clips, and all return the whole.
+        loading: how the clips are read.
+    """
+    scored = score(model, clips, batch_size, device, autocast, ranks, loading)
+    return ranks.on_first(lambda: judge(cast(Scored, scored), model.crop_samples))
+
+
+@torch.inference_mode()
+def score(
+    model: GlobalLocal,
+    clips: ClipSource,
+    batch_size: int,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    ranks: Ranks = ALONE,
+    loading: Loading = USUAL,
+) -> Scored | None:
+    """As `evaluate`, without the verdict; None on other ranks than the first."""
+    ranks.same_buffers(model)
+    model = for_inference(model)
+    own = torch.arange(len(clips))[ranks.part(len(clips))]
+    bad: list[Skipped] = []
+    batches, frames = [], 0
+    rows = own.split(batch_size) if len(own) else ()
+    for batch in loading.batches(clips, rows, device, bad.append, may_be_empty=True):
+        with autocast():
+            scores = model(batch.wave, batch.lengths)
+        probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
+        batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
+        frames = scores.frame_logits.shape[1]
+    for skipped in bad:
+        loading.report(skipped)
+    names = {skipped.file for skipped in bad}
+    heard = np.array([clips.names[row] not in names for row in own.tolist()], bool)
+    columns = [np.concatenate(column)[heard] for column in zip(*batches, strict=True)]
+    # Blocks of consecutive clips: in the order of the ranks they are the clips in their order.
+    parts = [part for part in ranks.gather([own.numpy()[heard], *columns]) if len(part[0])]
+    if not ranks.first:
+        return None
+    if not parts:
+        raise UserError(f"no clip for the evaluation can be read ({bad[0].file}: {bad[0].reason}); check the data")
+    kept_rows, *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
+    return Scored(kept, dict(zip(ROWS, streams, strict=True)), classes, starts, frames)
+
+
+def judge(scored: Scored, crop_samples: int) -> Evaluation:
+    """How good what a model said is."""
+    clips = scored.clips
+    targets = clips.targets.dense().numpy()
+    metrics = {name: evaluate_scores(targets, probs) for name, probs in scored.probs.items()}
+    hits = crop_hits(clips, scored.crop_classes, scored.crop_starts, crop_samples)
+    starts = _crop_starts(clips, targets, scored, crop_samples)
+    return Evaluation(metrics, hits, len(clips), fingerprint(clips.names), starts)
+
+
+def _crop_starts(clips: ClipSource, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
+    # Crops start a frame apart: bins of whole frames hold equally many possible starts each.
+    S = clips.clip_samples
+    bin_samples = S / scored.frames * -(-scored.frames // 64)
+    bins = int((S - crop_samples + 1) / bin_samples) + 1
+    # The frames' samples are rounded down, which must not put a start into the bin before its own.
+    index = ((scored.crop_starts + 1) / bin_samples).astype(np.int64).clip(max=bins - 1)
+    is_present = np.take_along_axis(targets, scored.crop_classes, axis=1)
+    present, absent = (np.bincount(index[which], minlength=bins).tolist() for which in (is_present, ~is_present))
+    rate = clips.sample_rate_hz
+    return CropStarts(S / rate, crop_samples / rate, bin_samples / rate, present, absent)
+
+
+def crop_hits(
+    clips: ClipSource, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
+) -> CropHits | None:
+    """Compare crops [M, N] with the events of their classes; None where the clips' events are not known.
+
+    Chance is the share of 101 evenly spread crops that overlap such an event, averaged over the same crops.
+    """
+    if clips.events is None:
+        return None
+    crop_seconds = crop_samples / clips.sample_rate_hz
+    last_start = (clips.clip_samples - crop_samples) / clips.sample_rate_hz
+    spread = np.linspace(0, last_start, 101)
+    crops, overlapping, chance = 0, 0, 0.0
+    for events, labels, first_samples in zip(clips.events, classes, starts, strict=True):
+        for label, first in zip(labels, first_samples, strict=True):
+            times = [event for event in events if event.label == label]
+            if not times:
+                continue
+            crops += 1
+            overlapping += bool(overlap(times, first / clips.sample_rate_hz, crop_seconds))
+            chance += float(overlap(times, spread, crop_seconds).mean())
+    return CropHits(crops, overlapping, chance / crops if crops else float("nan"))
+
+
+def overlap(events: Iterable[Event], starts: Any, crop_seconds: float) -> NDArray[np.bool_]:
+    """Which crops overlap one of some events; `starts` in seconds, of any shape."""
+    hits = [(starts < event.offset_seconds) & (starts + crop_seconds > event.onset_seconds) for event in events]
+    return np.asarray(np.any(hits, axis=0))
+
+
+def table(evaluation: Evaluation) -> Table:
+    """The paper's Table 2: mAP, mAUC and d' of the global stream, the local stream and their fusion."""
+    result = Table("stream")
+    for column in ("mAP", "mAUC", "d'"):
+        result.add_column(column, justify="right")
+    for name, m in evaluation.metrics.items():
+        result.add_row(name, f"{m.mean_ap:.3f}", f"{m.mean_auc:.3f}", f"{m.d_prime:.3f}")
+    return result
+
+
+def remarks(evaluation: Evaluation, classes: tuple[str, ...]) -> list[str]:
+    """What to say below the table: how often crops lie on events, and which classes could not be scored."""
+    lines = []
+    if math.isnan(evaluation.metrics["fused"].mean_ap):
+        lines.append(
+            "nothing could be scored: no class has both a clip with it and one without; evaluate on more clips"
+        )
+    if (hits := evaluation.hits) is not None and hits.crops:
+        lines.append(
+            f"crops of a present class that overlap an event of it: {hits.share:.1%} of {hits.crops} "
+            f"(crops at random: {hits.by_chance:.1%})"
+        )
+    if left_out := evaluation.metrics["fused"].left_out:
+        names = ", ".join(classes[k] for k in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        lines.append(f"{len(left_out)} of {len(classes)} classes left out, no positive or no negative clip: {names}")
+    return lines

@@ -1,0 +1,1 @@
+"""Pictures: of tagged recordings, of runs, of sweeps."""

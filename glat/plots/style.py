@@ -1,0 +1,32 @@
+"""What all pictures share, and the picture of what GL-AT heard in recordings."""
+
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..files import replaced
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg")  # suffixes that a picture's file may have
+
+# Okabe and Ito's colours: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; the suffix chooses the format."""
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix("."))
+
+
+def plain(label: str) -> str:
+    """A label that matplotlib shows as it is: no formula between dollars, and not hidden for a leading underscore."""
+    return ("\u200b" if label.startswith("_") else "") + label.replace("$", r"\$")
+
+
+def tidy(axes: Axes) -> None:
+    """No frame where nothing is read off, and a grid that stays behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)

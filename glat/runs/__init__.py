@@ -1,0 +1,1 @@
+"""The folder of a run: its files, its checkpoints, and weights that were trained before."""

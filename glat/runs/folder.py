@@ -1,0 +1,324 @@
+"""The folder of a run: what was asked, what came out, and all it takes to use the model."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..config import PRESETS, TrainConfig, from_json, to_json
+from ..data import Data, Skipped
+from ..errors import UserError
+from ..files import replaced, to_json_text, write_json, write_new_json
+from ..model import GlobalLocal, build_model
+from . import checkpoints
+
+CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
+WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
+# Flags that a resumed run may change: they say how a process runs, not what it computes.
+CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, as it was recorded."""
+
+    folder: Path
+    config: TrainConfig
+    classes: tuple[str, ...]
+    clip_samples: int
+    fingerprint: str  # of the recordings
+
+
+class Resumed(NamedTuple):
+    """A run about to start or to go on."""
+
+    config: TrainConfig
+    checkpoint: Path | None  # to go on from; None for a run that starts
+    notes: list[str]  # what to say of checkpoints that are damaged
+
+
+def resumed(config: TrainConfig) -> Resumed:
+    """The config to run, with its folder, and the newest whole checkpoint.
+
+    A resumed run takes its recorded config, whatever was chosen for the machine then included, and the `CHANGEABLE`
+    flags that are given. What a kill cut short is removed.
+
+    Raises:
+        UserError: a folder that holds a run already and is not resumed, or one to resume that holds none; a flag that
+            differs from the recorded config; weights whose checkpoints are gone; checkpoints, all of them damaged.
+    """
+    folder, resume = config.run.run_dir, config.run.resume
+    if config.run.dry_run:
+        return Resumed(config, None, [])  # writes nothing, so it may look at any settings
+    if resume not in (None, "auto"):
+        if folder is not None:
+            raise UserError(f"--run-dir {folder} and --resume {resume} name two folders; give --resume only")
+        folder = Path(resume)
+        open_run(folder)
+    if folder is None:
+        if resume == "auto":
+            raise UserError("--resume auto needs the run's folder; add --run-dir")
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = Path("runs") / f"{stamp}-{os.getpid()}-{config.model.backbone}"
+    # Recorded paths hold from any working directory.
+    config = replace(_absolute(config), run=replace(config.run, run_dir=folder))
+    if not (folder / CONFIG).exists():
+        # Hidden files may be what a kill left of this very start.
+        if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
+            raise UserError(f"--run-dir {folder} exists and holds no run; choose another")
+        _clean(folder)
+        return Resumed(config, None, [])
+    if resume is None:
+        raise UserError(
+            f"--run-dir {folder} holds a run already; add --resume auto to go on with it, or choose another"
+        )
+    recorded = open_run(folder).config
+    _check_same(config, recorded, folder)
+    checkpoint, notes = checkpoints.newest(folder)
+    if checkpoint is None and (folder / WEIGHTS).exists():
+        raise UserError(f"{folder} has weights and no checkpoint: it cannot go on, and starting anew would lose them")
+    _clean(folder)
+    return Resumed(_with_changes(recorded, config), checkpoint, notes)
+
+
+def _absolute(config: TrainConfig) -> TrainConfig:
+    def resolved(part: Any) -> Any:
+        paths = {name: value.resolve() for name, value in vars(part).items() if isinstance(value, Path)}
+        return replace(part, **paths)
+
+    return replace(config, model=resolved(config.model), data=resolved(config.data))
+
+
+def _clean(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed; the folder is a run's."""
+    for leftover in [*folder.glob(".*-*"), *(folder / checkpoints.FOLDER).glob(".*-*")]:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _with_changes(recorded: TrainConfig, asked: TrainConfig) -> TrainConfig:
+    """The recorded config with the flags of this process."""
+    default = PRESETS[asked.preset]()
+    parts = {}
+    for part in ("feed", "optim", "run"):
+        now, usual = getattr(asked, part), getattr(default, part)
+        changes = {
+            name: value
+            for name, value in vars(now).items()
+            if name in CHANGEABLE and (name == "run_dir" or value != getattr(usual, name))
+        }
+        parts[part] = replace(getattr(recorded, part), **changes)
+    return replace(recorded, **parts)
+
+
+def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None:
+    """Raise where a flag was given that the recorded run does not have."""
+    if asked.preset != recorded.preset:
+        raise UserError(f"--preset is {asked.preset}, and the run in {folder} has {recorded.preset}; give that")
+    default = PRESETS[asked.preset]()
+    for part in ("model", "data", "feed", "optim", "run"):
+        for name, value in vars(getattr(asked, part)).items():
+            before = getattr(getattr(recorded, part), name)
+            if name not in CHANGEABLE and value not in (getattr(getattr(default, part), name), before):
+                flag = "--" + name.replace("_", "-")
+                raise UserError(
+                    f"{flag} is {value}, and the run in {folder} has {before}; leave it out to go on with it"
+                )
+
+
+def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
+    """Write the resolved config, what was left out of the data, and the facts that the numbers depend on.
+
+    Returns:
+        The run's folder, made where it is missing. A resumed run keeps the record it has.
+
+    Raises:
+        UserError: a resumed run whose recordings have changed, a folder that another process took meanwhile, or one
+            that cannot be written.
+    """
+    assert config.run.run_dir is not None
+    folder = config.run.run_dir
+    fingerprint = fingerprint_of(data)
+    if config.run.resume is not None and (folder / CONFIG).exists():
+        if open_run(folder).fingerprint != fingerprint:
+            raise UserError(
+                f"the recordings are not those that {folder} was started with{_newly_left_out(folder, data)}; "
+                "restore them to go on, or start a new run"
+            )
+        if not (folder / SKIPPED).exists():  # killed between the two files
+            write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
+        return folder
+    entries = {
+        "config": to_json(config),
+        "classes": data.train.classes,
+        "clip_samples": data.train.clip_samples,
+        "fingerprint": fingerprint,
+        "facts": dict(facts),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A folder with a config is a run. Exclusive: of two processes that start at once, one gets the folder.
+        write_new_json(folder / CONFIG, entries)
+        write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
+    except FileExistsError:
+        raise UserError(f"--run-dir {folder} was taken by another run meanwhile; choose another") from None
+    except OSError as error:
+        raise UserError(f"--run-dir {folder} cannot be written ({error.strerror}); choose another") from None
+    return folder
+
+
+def _newly_left_out(folder: Path, data: Data) -> str:
+    """Which recording cannot be read that could when the run began, where there is one."""
+    try:
+        before = {skipped["file"] for skipped in json.loads((folder / SKIPPED).read_text(encoding="utf-8"))}
+    except (OSError, ValueError):
+        return ""
+    found = [skipped for skipped in data.skipped if skipped.file not in before]
+    return f" ({len(found)} cannot be read any more: {found[0].file}: {found[0].reason})" if found else ""
+
+
+def fingerprint_of(data: Data) -> str:
+    """What the numbers of a run depend on in its recordings: which clips, of which length and labels, on which side."""
+    digest = hashlib.sha256()
+    for clips in (data.train, data.evaluation):
+        digest.update(repr((tuple(clips.names), clips.classes, clips.clip_samples)).encode())
+        digest.update(np.asarray(clips.lengths, np.int64).tobytes() + clips.targets.packed.tobytes())
+    return digest.hexdigest()
+
+
+def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10, listed: str = "skipped.json lists them") -> list[str]:
+    """What to print of the recordings that were left out, and where all of them are listed."""
+    if not skipped:
+        return []
+    were = "recording was" if len(skipped) == 1 else "recordings were"
+    lines = [f"{len(skipped)} {were} left out ({listed}):"]
+    lines += [f"  {s.file}: {s.reason}" for s in skipped[:most]]
+    return lines + (["  ..."] if len(skipped) > most else [])
+
+
+def open_run(folder: Path) -> Run:
+    """Read the folder that `record` started.
+
+    Raises:
+        UserError: no such folder, or one whose config is missing or damaged.
+    """
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise UserError(f"there is no run folder {folder}; give the folder that train.py named at its end")
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+        config = from_json(recorded["config"])
+        classes, clip_samples = recorded["classes"], recorded["clip_samples"]
+        if not isinstance(classes, list) or not isinstance(clip_samples, int) or clip_samples < 1:
+            raise ValueError("classes or clip_samples are of the wrong kind")
+        return Run(folder, config, tuple(classes), clip_samples, str(recorded["fingerprint"]))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no run folder: it has no {CONFIG}; give the folder that train.py named") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
+
+
+def load_model(run: Run, name: str = WEIGHTS) -> GlobalLocal:
+    """The trained model of a run, in evaluation mode, on the CPU.
+
+    Args:
+        run: from `open_run`.
+        name: of the file in its folder: `WEIGHTS` or `BEST_WEIGHTS`.
+
+    Raises:
+        UserError: weights that are missing, damaged, or of another shape than the config says.
+    """
+    path = run.folder / name
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        before = "checkpoint" if name == WEIGHTS else "evaluation"
+        raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
+    model = build_model(run.config.model, len(run.classes))
+    load_weights(model, weights, path)
+    return model.eval()
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load a state dict strictly.
+
+    Raises:
+        UserError: names or shapes that differ; the first three are named.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    differences = [
+        f"{name}: {found.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
+        for name in dict.fromkeys([*wanted, *found])
+        if wanted.get(name) != found.get(name)
+    ]
+    if differences:
+        first = "; ".join(differences[:3])
+        raise UserError(
+            f"{source} does not fit this network, {len(differences)} entries differ: {first}; "
+            "give the backbone, width and classes it was trained with"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def save_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, **facts: float) -> None:
+    """Write the model's weights as safetensors, with facts for people to read in the file's header.
+
+    Raises:
+        UserError: no room, or no permission; the file before it is as it was.
+    """
+    # Copies: streams that share weights share memory, which the format refuses.
+    weights = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
+    with checkpoints.naming_failures(folder / name), replaced(folder / name) as path:
+        save_file(weights, path, metadata={key: str(value) for key, value in facts.items()})
+
+
+def append_metrics(folder: Path, **values: Any) -> None:
+    """Add one line to the run's metrics.
+
+    Raises:
+        UserError: no room, or no permission.
+    """
+    with checkpoints.naming_failures(folder / METRICS), (folder / METRICS).open("a", encoding="utf-8") as file:
+        file.write(to_json_text(values) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the run's metrics; a last line that a kill cut short is left out."""
+    path = folder / METRICS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = []
+    for i, line in enumerate(lines):
+        try:
+            rows.append({"step": json.loads(line)["step"]} | json.loads(line))
+        except (ValueError, KeyError, TypeError):
+            if i + 1 < len(lines):
+                raise UserError(f"{path} is damaged at line {i + 1}; restore the file") from None
+    return rows
+
+
+def forget_metrics_after(folder: Path, step: int, evaluated: int) -> None:
+    """Drop the lines that a resumed run is going to write again.
+
+    Args:
+        step: of its checkpoint.
+        evaluated: step of the last evaluation that the checkpoint knows.
+    """
+    kept = [row for row in read_metrics(folder) if row["step"] <= (evaluated if "mAP_fused" in row else step)]
+    with checkpoints.naming_failures(folder / METRICS), replaced(folder / METRICS) as path:
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

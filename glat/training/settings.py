@@ -1,0 +1,143 @@
+"""The settings of a run that were left to this machine, and the opening lines that say what was chosen."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..config import FeedConfig, ModelConfig, TrainConfig
+from ..data import Data
+from ..data.loading.batches import Choice
+from ..errors import UserError
+from ..machine import Precision, device_name
+
+# A CPU run that names no iterations trains about this long at the speed it starts with, and stops at the limit where
+# the machine gets slower; with loading and evaluation that is less than ten minutes.
+CPU_BUDGET_SECONDS = 220.0
+
+
+CPU_MAX_MINUTES = 5.0
+
+
+def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """Fill in width, regularisation, learning rate and the mode of torch.compile.
+
+    On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, a constant 1e-3. A CPU sees a few hundred
+    steps, in which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment
+    nor dropout, and 3e-3 that falls to zero. Weights that were trained before are fine-tuned at 2e-4, as in the
+    released program.
+    """
+    on_gpu = device.type == "cuda"
+    values: dict[str, Any] = {
+        "width": 1.0 if on_gpu else 0.25,
+        "spec_augment": on_gpu,
+        "dropout_scale": 1.0 if on_gpu else 0.0,
+    }
+    open_values = {name: value for name, value in values.items() if getattr(config.model, name) is None}
+    optim = config.optim
+    if optim.learning_rate is None:
+        from_scratch = 1e-3 if on_gpu else 3e-3
+        optim = replace(optim, learning_rate=from_scratch if config.model.init_from is None else 2e-4)
+    if optim.compile == "auto":
+        optim = replace(optim, compile="default" if on_gpu and not optim.sync_batch_norm else "off")
+    if optim.sync_batch_norm and not on_gpu:
+        raise UserError("--sync-batch-norm needs GPUs: PyTorch has it for them only; leave it out")
+    if optim.schedule is None:
+        optim = replace(optim, schedule="constant" if on_gpu else "cosine")
+    return replace(config, model=replace(config.model, **open_values), optim=optim)
+
+
+def choose_steps(
+    config: TrainConfig, device: torch.device, num_clips: int, time_a_step: Callable[[int], float], ranks: int = 1
+) -> TrainConfig:
+    """Fill in batch size, iterations and the cadence of evaluations and checkpoints.
+
+    On a GPU the batch is the paper's 32 and a run is 40 epochs, at least 2 000 and at most the paper's 800 000 steps.
+    On a CPU the batch is at most 16 and a run fills `CPU_BUDGET_SECONDS` at the measured speed, at most
+    `CPU_MAX_MINUTES` of it.
+
+    Args:
+        num_clips: clips to train on.
+        time_a_step: seconds of one training step, by the clips of one part; called on a CPU when iterations are left
+            open.
+        ranks: processes that share every batch.
+
+    Raises:
+        UserError: a batch of more clips than there are, or one that cannot be cut into equal parts.
+    """
+    on_gpu = device.type == "cuda"
+    optim, run = config.optim, config.run
+    if optim.iterations is None and optim.max_minutes is None and not on_gpu:
+        optim = replace(optim, max_minutes=CPU_MAX_MINUTES)
+    parts = ranks * optim.accumulate
+    batch_size = optim.batch_size or max(parts, min(32 if on_gpu else 16, num_clips) // parts * parts)
+    if batch_size > num_clips:  # `config.check` has seen that it is at least 1
+        raise UserError(
+            f"--batch-size is {batch_size}, and there are {num_clips} training clips; choose 1 to {num_clips}"
+        )
+    if batch_size % parts:
+        raise UserError(
+            f"--batch-size is {batch_size}, of all {ranks} processes and {optim.accumulate} parts (--accumulate) "
+            f"together; choose a multiple of {parts}"
+        )
+    iterations = optim.iterations
+    if iterations is None and on_gpu:
+        iterations = min(800_000, max(2_000, 40 * num_clips // batch_size))
+    elif iterations is None:
+        iterations = max(
+            10, min(2_000, int(CPU_BUDGET_SECONDS / (optim.accumulate * time_a_step(batch_size // parts))))
+        )
+    eval_every = run.eval_every or (2_000 if on_gpu else -(-iterations // 3))
+    save_every = run.save_every or (2_000 if on_gpu else min(50, -(-iterations // 3)))
+    return replace(
+        config,
+        optim=replace(optim, batch_size=batch_size, iterations=iterations),
+        run=replace(run, eval_every=eval_every, save_every=save_every),
+    )
+
+
+def opening_lines(
+    config: TrainConfig, device: torch.device, precision: Precision, data: Data, reader: Choice, ranks: int
+) -> list[str]:
+    """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it."""
+    model, optim = config.model, config.optim
+    train, evaluation = data.train, data.evaluation
+    seconds = train.clip_samples / train.sample_rate_hz
+    compiled = "" if optim.compile == "off" else f", compiled in mode {optim.compile}"
+    lines = [
+        f"device      {f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason} (--amp){compiled} "
+        "(--compile)",
+        f"network     {_streams(model)} at width {model.width:g} (--backbone, --width), "
+        f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
+        f"dropout x {model.dropout_scale:g} (--dropout-scale), "
+        f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
+        f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
+        f"{len(train.classes)} classes, {len(data.skipped)} recordings left out (--data, --clip-seconds)",
+        f"clips       from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}",
+        f"training    {optim.iterations} iterations of {optim.batch_size} clips"
+        f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
+        f"{optim.learning_rate:g}, {optim.schedule} (--iterations, --batch-size, --max-minutes, --learning-rate, "
+        f"--schedule), seed {optim.seed}",
+        f"run folder  {config.run.run_dir} (--run-dir)",
+    ]
+    return lines + ([f"warning: {precision.warning}"] if precision.warning else [])
+
+
+def _hearing(feed: FeedConfig) -> str:
+    parts = [f"sampler {feed.sampler} (--sampler)"]
+    if feed.mixup != "none":
+        parts.append(f"mixup {feed.mixup} with alpha {feed.mixup_alpha:g} (--mixup)")
+    if feed.gain_db:
+        parts.append(f"gain up to {feed.gain_db:g} dB (--gain-db)")
+    if feed.shift_seconds:
+        parts.append(f"shift up to {feed.shift_seconds:g} s (--shift-seconds)")
+    return ", ".join(parts)
+
+
+def _streams(model: ModelConfig) -> str:
+    if model.share_weights:
+        return f"one {model.backbone} for both streams (--share-weights)"
+    if model.local_backbone in (None, model.backbone):
+        return f"2 x {model.backbone}"
+    return f"{model.backbone} and {model.local_backbone} (--local-backbone)"

@@ -1,0 +1,65 @@
+"""What a training step computes on the device: both streams and the loss as one module, which compiles as one."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..config import OptimConfig
+from ..data import Batch
+from ..losses import Losses, two_stream_loss
+from ..machine import timed
+from ..model import GlobalLocal
+from .augment import Augment
+
+
+class TrainingStep(nn.Module):
+    """Losses of a batch: augmentation, the forward pass of `model`, and equations 4 to 6."""
+
+    def __init__(self, model: GlobalLocal, config: OptimConfig, augment: Augment | None = None) -> None:
+        super().__init__()
+        self.model, self.augment = model, augment
+        self.global_weight, self.local_weight = config.global_weight, config.local_weight
+
+    def forward(self, batch: Batch) -> Losses:
+        if self.augment is not None:
+            batch = self.augment(batch)
+        scores = self.model(batch.wave, batch.lengths)
+        return two_stream_loss(
+            scores.clip_logits,
+            scores.crop_logits,
+            batch.targets,
+            self.global_weight,
+            self.local_weight,
+            scores.crop_pooling,
+        )
+
+
+def learning_rate_factor(step: int, iterations: int, schedule: str) -> float:
+    """Factor on the learning rate of step 0 .. iterations - 1: 1, or 5 % linear warm-up and a half cosine to zero."""
+    if schedule == "constant":
+        return 1.0
+    warm_up = max(1, iterations // 20)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, iterations - warm_up)))
+
+
+def time_a_step(module: TrainingStep, batch: Batch, autocast: Callable[[], AbstractContextManager[Any]]) -> float:
+    """Seconds of a forward and backward pass on a CPU; weights, statistics and random state are left as they were."""
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    random_state = torch.get_rng_state()
+
+    def step() -> None:
+        with autocast():
+            losses = module(batch)
+        losses.total.backward()
+        module.zero_grad(set_to_none=True)
+
+    seconds = timed(step)
+    module.load_state_dict(state)
+    torch.set_rng_state(random_state)
+    return seconds
