@@ -1,4 +1,4 @@
-"""The processes of a run: one, or as many as ``torchrun`` started, each with a device of its own."""
+"""The processes of a run: one, or those that ``torchrun`` started, each with its own device."""
 
 import os
 import pickle
@@ -19,9 +19,14 @@ LOST = ("Connection closed by peer", "Connection reset by peer", "Connection ref
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the run; what they exchange here are values on the host, over gloo.
+    """This process among those of the run. Rank 0 reads the run's folder, decides, writes and prints.
 
-    Rank 0 reads the run's folder, decides, writes and prints; the others hold the same weights.
+    The methods exchange values on the host, over gloo; every rank has to call them in the same order.
+
+    Attributes:
+        rank: number of this process.
+        size: number of processes.
+        group: the process group of gloo.
     """
 
     rank: int = 0
@@ -34,15 +39,15 @@ class Ranks:
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This rank's block of `count` items: disjoint, together all, of one size or one less; rank 0 has the most."""
+        """This rank's block of `count` items. Blocks differ by one item at most; rank 0 has the most."""
         first, last = (-(-count * rank // self.size) for rank in (self.rank, self.rank + 1))
         return slice(first, last)
 
     def on_first(self, work: Callable[..., T], *arguments: Any) -> T:
-        """What ``work(*arguments)`` returns on rank 0, on every rank.
+        """Run ``work(*arguments)`` on rank 0 and return its result on every rank.
 
         Raises:
-            UserError: what `work` raised, on rank 0; the other ranks leave with its status and say nothing.
+            UserError: on rank 0, what `work` raised; the other ranks exit with the same status and print nothing.
         """
         if self.size == 1:
             return work(*arguments)
@@ -61,7 +66,7 @@ class Ranks:
         return outcome[0]
 
     def gather(self, value: T) -> list[T]:
-        """The values of all ranks in their order on rank 0, and an empty list elsewhere."""
+        """On rank 0 the values of all ranks, in their order; elsewhere an empty list."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -69,13 +74,13 @@ class Ranks:
         return values if self.first else []
 
     def mean(self, values: list[float]) -> list[float]:
-        """The mean over the ranks of every value."""
+        """Element-wise mean over the ranks."""
         if self.size == 1:
             return values
         return (self._reduced(values, dist.ReduceOp.SUM) / self.size).tolist()
 
     def most(self, values: list[float]) -> list[float]:
-        """The largest over the ranks of every value."""
+        """Element-wise maximum over the ranks."""
         return values if self.size == 1 else self._reduced(values, dist.ReduceOp.MAX).tolist()
 
     def _reduced(self, values: list[float], how: Any) -> Tensor:
@@ -84,7 +89,7 @@ class Ranks:
         return tensor
 
     def same_buffers(self, module: nn.Module) -> None:
-        """Give every rank the buffers of rank 0: batch norm's running statistics drift apart in training."""
+        """Copy rank 0's buffers to every rank: batch norm's running statistics drift apart in training."""
         if self.size > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
@@ -95,10 +100,10 @@ ALONE = Ranks()
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """The ranks that ``torchrun`` names in the environment; without it, this process alone.
+    """Join the ranks that ``torchrun`` started; without it, this process is alone.
 
     Raises:
-        UserError: more processes than GPUs; another rank that died while this one waited for it.
+        UserError: there are more processes than GPUs, or another rank died.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:

@@ -104,8 +104,8 @@ def read_pretrained(path: Path) -> Pretrained:
     return Pretrained(path, network.eval(), (name, name), width, None, frozenset(fresh))
 
 
-def settled(config: ModelConfig, found: Pretrained) -> ModelConfig:
-    """The config with the width of the weights it starts from, where it leaves that open.
+def match_network(config: ModelConfig, found: Pretrained) -> ModelConfig:
+    """Check that the networks are those of the weights, and fill in their width where none was given.
 
     Raises:
         UserError: streams of other networks, or of another width, than the weights.

@@ -1,1 +1,1 @@
-"""How a run is driven: its processes, its optimiser, its checkpoints, and what ends it early."""
+"""What `train.py` is made of: the steps, the batches, evaluations and checkpoints of a run, and what ends it early."""

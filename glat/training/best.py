@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Best:
-    """The best evaluation so far, by fused mAP, and how long ago it was; that of the untrained model does not count."""
+    """The best evaluation so far by fused mAP, without that of the untrained model, and how long ago it was."""
 
     step: int = 0
     mean_ap: float = -math.inf
@@ -14,7 +14,7 @@ class Best:
     last: int = -1  # step of the last evaluation
 
     def note(self, step: int, mean_ap: float) -> None:
-        """Take an evaluation into account; one that scored no class (NaN) is no better."""
+        """Take an evaluation into account. NaN, where no class could be scored, is never better."""
         self.last = step
         if step == 0:
             return
@@ -24,5 +24,5 @@ class Best:
             self.since += 1
 
     def exhausted(self, patience: int | None) -> bool:
-        """Whether a run with ``--patience`` is to end."""
+        """Whether ``--patience`` ends the run."""
         return patience is not None and self.since >= patience

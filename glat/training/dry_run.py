@@ -1,4 +1,4 @@
-"""What a run would take: its parameters, memory, FLOPs and time."""
+"""``--dry-run``: parameters, memory, FLOPs and time of a run that is not made."""
 
 import statistics
 import time
@@ -21,20 +21,20 @@ MEASURED_STEPS = 3
 def lines(
     config: TrainConfig,
     learner: Learner,
-    losses_of: TrainingStep,
+    training_step: TrainingStep,
     load_parts: Callable[[int], Iterable[Batch]],
     clips: int,
 ) -> list[str]:
-    """Make a few steps, with loading, and say what they took.
+    """Make a few steps, with loading, and return lines that say what they took.
 
     Args:
         config: with everything chosen.
-        losses_of: counted as it is written, not as it is compiled.
-        load_parts: this rank's parts of the batch of a step.
+        training_step: its FLOPs are counted as it is written, not as it is compiled.
+        load_parts: loads this rank's parts of the batch of a step.
         clips: to train on.
     """
     batch_size, steps = config.optim.batch_size or 0, config.optim.iterations or 0
-    flops = learner.ranks.size * _flops(losses_of, learner, load_parts(0))
+    flops = learner.ranks.size * _flops(training_step, learner, load_parts(0))
     seconds = []
     for step in range(1 + MEASURED_STEPS):  # the first one warms up, and compiles
         start = time.perf_counter()
@@ -59,11 +59,11 @@ def lines(
     ]
 
 
-def _flops(losses_of: TrainingStep, learner: Learner, parts: Iterable[Batch]) -> int:
+def _flops(training_step: TrainingStep, learner: Learner, parts: Iterable[Batch]) -> int:
     with FlopCounterMode(display=False) as counter:
         for part in parts:
             with learner.autocast():
-                losses = losses_of.forward(part)
+                losses = training_step.forward(part)
             losses.total.backward()
     learner.optimiser.zero_grad(set_to_none=True)
     return counter.get_total_flops()

@@ -1,4 +1,4 @@
-"""From a sampler's rows to the parts of a step's batch, on the device."""
+"""Batches for training: the sampler's rows, loaded, on the device, in the parts of a step."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,15 +14,15 @@ from ..ranks import Ranks
 
 
 class Feed:
-    """The batches of training, made ahead of their use, with the sampler's state as of what training has had.
+    """The batches of training, loaded ahead of their use, and the sampler's state after the last consumed batch.
 
     Args:
         source: the training clips.
-        sampler: draws the rows of whole steps, the same on every rank, which loads its own part of them.
-        loading: how they are read.
+        sampler: draws the rows of whole steps. Every rank draws the same rows and loads its own share of them.
+        loading: how clips are read.
         draw: rows a step, over all ranks.
-        accumulate: parts that this rank's share of a step is cut into.
-        waiting: what to wait for a batch in.
+        accumulate: this rank's share of a step is cut into so many parts.
+        waiting: a context that is entered while a batch is waited for.
     """
 
     def __init__(
@@ -36,13 +36,12 @@ class Feed:
         ranks: Ranks,
         waiting: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self._source, self._loading, self._device = source, loading, device
         self._waiting = waiting
         self._stream, self._accumulate = RowStream(sampler, draw), accumulate
         self._share = ranks.part(draw)
         self._drawn = deque[Tensor]()  # rows of the steps that are being loaded
         self._batches = loading.batches(source, self._parts(), device)
-        self.heard: dict[int, Tensor] = {}  # rows of steps, until somebody clears it
+        self._heard: dict[int, Tensor] = {}  # rows of each step since `take_heard`
 
     def _parts(self) -> Iterator[Tensor]:
         for rows in self._stream:
@@ -50,29 +49,30 @@ class Feed:
             yield from rows[self._share].chunk(self._accumulate)
 
     def parts(self, step: int) -> Iterator[Batch]:
-        """This rank's parts of the next step's batch, which is noted as that of `step`."""
+        """This rank's parts of the next batch, whose rows are noted as those of `step`."""
         for _ in range(self._accumulate):
             with self._waiting():
                 batch = next(self._batches)
             yield batch
-        self.heard[step] = self._drawn.popleft()
+        self._heard[step] = self._drawn.popleft()
         self._stream.delivered()
 
-    def load(self, rows: Tensor) -> Batch:
-        """The clips of some rows, out of turn."""
-        return load(self._source, rows, self._loading, self._device)
+    def take_heard(self) -> dict[int, Tensor]:
+        """Rows [B] int64, of all ranks, of each step since the last call."""
+        heard, self._heard = self._heard, {}
+        return heard
 
     def state(self) -> State:
-        """The sampler's after the last step."""
+        """The sampler's state after the last step."""
         return self._stream.state()
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Stop loading; no thread is left."""
         self._batches.close()
 
 
 def load(source: ClipSource, rows: Tensor, loading: Loading, device: torch.device) -> Batch:
-    """The clips of some rows."""
+    """The batch of some rows, now."""
     batches = loading.batches(source, [rows], device)
     try:
         return next(batches)
@@ -81,7 +81,7 @@ def load(source: ClipSource, rows: Tensor, loading: Loading, device: torch.devic
 
 
 class SomeClips(Iterable[Tensor]):
-    """Waves [b, S] of `count` to twice as many clips at even distances, or of all; read anew each time."""
+    """Waves [b, S] of evenly spaced clips, `count` to twice as many, or all where there are fewer; read at each use."""
 
     def __init__(self, source: ClipSource, loading: Loading, count: int) -> None:
         self._source, self._loading = source, loading

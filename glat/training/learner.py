@@ -1,4 +1,4 @@
-"""From batches to weights: everything of a training step but where its clips come from."""
+"""From batches to weights: the optimiser and what belongs to it."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,8 +21,8 @@ NEVER = 2**53  # no step has this number, and a double holds it
 CUDA_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
-class Seen(NamedTuple):
-    """What the host learns at a report: the losses of the last step, and which steps went wrong."""
+class Readout(NamedTuple):
+    """What the host reads from the device at a report: losses of the last step, and which steps were not finite."""
 
     loss: float  # means over the batch
     loss_global: float
@@ -31,9 +31,13 @@ class Seen(NamedTuple):
     skipped: int  # steps of the whole run that changed nothing
     in_a_row: int  # of these, the last ones
 
+    def losses(self) -> dict[str, float]:
+        """By their names in the metrics."""
+        return {"loss": self.loss, "loss_global": self.loss_global, "loss_local": self.loss_local}
+
 
 def _by_kind(tensors: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Floating ones and the others: PyTorch takes many tensors in one launch where they are of one dtype."""
+    """Floating tensors and the others, apart: PyTorch updates many tensors in one launch where they have one dtype."""
     found = list(tensors)
     return [x for x in found if x.is_floating_point()], [x for x in found if not x.is_floating_point()]
 
@@ -85,11 +89,11 @@ class Learner:
 
     @property
     def evaluated_model(self) -> GlobalLocal:
-        """What is evaluated and exported: the averaged weights where there are any."""
+        """What is evaluated and exported: the averaged weights with ``--ema``, else the model."""
         return self.model if self.averaged is None else self.averaged
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision's context."""
+        """The context to compute in."""
         return self.precision.autocast(self.device)
 
     def learning_rate(self, step: int) -> float:
@@ -161,13 +165,13 @@ class Learner:
             [torch.where(bad, first.clamp(max=step), first), total + bad, torch.where(bad, row + 1, 0)]
         )
 
-    def look(self) -> Seen:
+    def look(self) -> Readout:
         """The one wait for the device in an interval; the ranks' losses are averaged."""
         total, global_, local_, *bad = torch.cat([self.losses.double(), self.bad.double()]).tolist()
         total, global_, local_ = self.ranks.mean([total, global_, local_])
         first, skipped, row = self.ranks.most([-bad[0], bad[1], bad[2]])
         self.bad[0] = NEVER
-        return Seen(total, global_, local_, None if -first >= NEVER else int(-first), int(skipped), int(row))
+        return Readout(total, global_, local_, None if -first >= NEVER else int(-first), int(skipped), int(row))
 
     def state_dict(self) -> dict[str, Any]:
         """All but the model's weights."""

@@ -1,7 +1,7 @@
 """A loss or gradient that is not finite: which clips were in the batch, and the batch itself, for a look at it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,67 +12,72 @@ from ..data import Batch
 from ..errors import UserError
 from ..files import replaced
 from ..runs.checkpoints import naming_failures
-from .learner import Learner, Seen
+from .learner import Learner, Readout
 
 MOST_NAMED = 8
 MOST_SKIPPED_IN_A_ROW = 100
 
 
-def account_for(
-    folder: Path,
-    step: int,
-    rows: Tensor,
-    names: Sequence[str],
-    load: Callable[[Tensor], Batch],
-    learner: Learner,
-    seen: Seen,
-) -> str:
-    """Name the clips of a step that went wrong, and write its batch to ``nan-STEP.safetensors`` in the run's folder.
+class BadSteps:
+    """Explains steps that were not finite: names their clips, and keeps their batch in the run's folder.
 
     Args:
-        step: from 0.
-        rows: of its clips, [B] int64.
+        folder: of the run.
         names: of all training clips.
         load: the clips of some rows.
-        learner: its model, whose weights the step has not changed, tells which clips it cannot score.
-
-    Returns:
-        What to say before the run goes on.
-
-    Raises:
-        UserError: with ``--on-nan stop``, or where too many steps in a row were skipped.
+        learner: its model, whose weights such a step has not changed, tells which clips it cannot score.
     """
-    path = folder / f"nan-{step + 1:012d}.safetensors"
-    pieces, unscored = [], []
-    # No more at once than training has.
-    for piece in rows.split(max(1, len(rows) // (learner.ranks.size * learner.config.accumulate))):
-        batch = load(piece)
-        unscored += [names[int(row)] for row in piece[~_scored(learner, batch)]]
-        pieces.append(batch)
-    whole = {name: torch.cat([getattr(piece, name).cpu() for piece in pieces]) for name in Batch._fields}
-    everyone = [names[int(row)] for row in rows]
-    metadata = {"step": str(step + 1), "names": json.dumps(everyone, ensure_ascii=False)}
-    with naming_failures(path), replaced(path) as temporary:
-        save_file(whole, temporary, metadata=metadata)
-    named = unscored or everyone
-    which = "clips that have no finite score" if unscored else "clips, each of which has finite scores,"
-    text = (
-        f"the loss or its gradient is not finite at step {step + 1}: {which} "
-        f"{', '.join(named[:MOST_NAMED])}{', ...' if len(named) > MOST_NAMED else ''}; the batch is in {path}"
-    )
-    if learner.config.on_nan == "stop":
-        raise UserError(
-            f"{text}; the run's checkpoints are from before: look at the clips, choose a lower --learning-rate, or go "
-            "on with --resume auto --on-nan skip"
+
+    def __init__(self, folder: Path, names: Sequence[str], load: Callable[[Tensor], Batch], learner: Learner) -> None:
+        self._folder, self._names, self._load, self._learner = folder, names, load, learner
+
+    def explain(self, readout: Readout, heard: Mapping[int, Tensor]) -> list[str]:
+        """What to print of the first bad step since the last report; nothing where all were finite.
+
+        Args:
+            readout: the same on every rank, and every rank calls this.
+            heard: rows [B] int64 of each step since the last report.
+
+        Raises:
+            UserError: with ``--on-nan stop``, or where too many steps in a row were skipped.
+        """
+        if readout.first_bad is None:
+            return []
+        return [self._learner.ranks.on_first(self._explain, readout.first_bad, readout, heard[readout.first_bad])]
+
+    def _explain(self, step: int, readout: Readout, rows: Tensor) -> str:
+        path = self._folder / f"nan-{step + 1:012d}.safetensors"
+        names, config = self._names, self._learner.config
+        pieces, unscored = [], []
+        # No more at once than training has.
+        for piece in rows.split(max(1, len(rows) // (self._learner.ranks.size * config.accumulate))):
+            batch = self._load(piece)
+            unscored += [names[int(row)] for row in piece[~_scored(self._learner, batch)]]
+            pieces.append(batch)
+        whole = {name: torch.cat([getattr(piece, name).cpu() for piece in pieces]) for name in Batch._fields}
+        everyone = [names[int(row)] for row in rows]
+        metadata = {"step": str(step + 1), "names": json.dumps(everyone, ensure_ascii=False)}
+        with naming_failures(path), replaced(path) as temporary:
+            save_file(whole, temporary, metadata=metadata)
+        named = unscored or everyone
+        which = "clips that have no finite score" if unscored else "clips, each of which has finite scores,"
+        text = (
+            f"the loss or its gradient is not finite at step {step + 1}: {which} "
+            f"{', '.join(named[:MOST_NAMED])}{', ...' if len(named) > MOST_NAMED else ''}; the batch is in {path}"
         )
-    if seen.in_a_row >= MOST_SKIPPED_IN_A_ROW:
-        raise UserError(f"{text}; the last {seen.in_a_row} steps were skipped: choose a lower --learning-rate")
-    return f"{text}; skipped ({seen.skipped} steps so far)"
+        if config.on_nan == "stop":
+            raise UserError(
+                f"{text}; the run's checkpoints are from before: look at the clips, choose a lower --learning-rate, "
+                "or go on with --resume auto --on-nan skip"
+            )
+        if readout.in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise UserError(f"{text}; the last {readout.in_a_row} steps were skipped: choose a lower --learning-rate")
+        return f"{text}; skipped ({readout.skipped} steps so far)"
 
 
 @torch.inference_mode()
 def _scored(learner: Learner, batch: Batch) -> Tensor:
-    """Which clips get finite scores on their own: bool [B], on the CPU. In evaluation mode no clip touches another."""
+    """Which clips get finite scores: bool [B], on the CPU. In evaluation mode a clip's scores depend on it alone."""
     model = learner.model
     was_training = model.training
     model.eval()

@@ -1,17 +1,15 @@
-"""What a training step computes on the device: both streams and the loss as one module, which compiles as one."""
+"""What a training step computes on the device: both streams and the loss in one module, which is compiled whole."""
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..config import OptimConfig
+from ..config import FeedConfig, OptimConfig
 from ..data import Batch
 from ..losses import Losses, two_stream_loss
-from ..machine import timed
+from ..machine import Precision, timed
 from ..model import GlobalLocal
 from .augment import Augment
 
@@ -48,13 +46,28 @@ def learning_rate_factor(step: int, iterations: int, schedule: str) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, iterations - warm_up)))
 
 
-def time_a_step(module: TrainingStep, batch: Batch, autocast: Callable[[], AbstractContextManager[Any]]) -> float:
-    """Seconds of a forward and backward pass on a CPU; weights, statistics and random state are left as they were."""
+def time_a_step(
+    module: TrainingStep,
+    load: Callable[[Tensor], Batch],
+    feed: FeedConfig,
+    num_clips: int,
+    precision: Precision,
+    batch_size: int,
+) -> float:
+    """Seconds of a forward and backward pass on a CPU; weights, statistics and random state are left as they were.
+
+    Args:
+        load: the batch of some rows.
+        feed: says how many clips are drawn for a batch.
+        num_clips: to train on.
+        batch_size: B.
+    """
+    batch = load(torch.arange(feed.drawn(batch_size)) % num_clips)
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     random_state = torch.get_rng_state()
 
     def step() -> None:
-        with autocast():
+        with precision.autocast(batch.wave.device):
             losses = module(batch)
         losses.total.backward()
         module.zero_grad(set_to_none=True)

@@ -15,7 +15,7 @@ from glat.config import ModelConfig, TrainConfig, to_json
 from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
 from glat.runs import folder as run
-from glat.runs.pretrained import initialise, load_pretrained, read_pretrained, settled
+from glat.runs.pretrained import initialise, load_pretrained, match_network, read_pretrained
 
 ROOT = Path(__file__).resolve().parents[3]
 FROZEN = {
@@ -160,7 +160,7 @@ def test_at_sca_starts_as_the_cnn10_it_is_given(tmp_path):
     stream = network("cnn10").eval()
     found = read_pretrained(saved(tmp_path / "w.pth", stream))
     model, config = model_of("at_sca")
-    assert settled(config, found) == config
+    assert match_network(config, found) == config
     lines = initialise(model, found, config, CLASSES)
     assert any("left as it starts: sca1" in line for line in lines)
     wave = 0.1 * torch.randn(2, 32_000)
@@ -200,14 +200,14 @@ def test_a_run_starts_each_stream_from_its_own(share, tmp_path):
 
 def test_other_networks_and_widths_are_named(tmp_path):
     found = read_pretrained(saved(tmp_path / "w.pth", network("cnn10")))
-    assert settled(ModelConfig(), found).width == pytest.approx(0.125)
+    assert match_network(ModelConfig(), found).width == pytest.approx(0.125)
     for config, said in [
         (ModelConfig(backbone="resnet38"), "holds cnn10, and the stream is resnet38; give --backbone cnn10"),
         (ModelConfig(local_backbone="cnn14"), "holds cnn10, and the stream is cnn14; give --local-backbone cnn10"),
         (ModelConfig(width=0.5), "has width 0.125, and --width is 0.5; leave --width out"),
     ]:
         with pytest.raises(UserError, match=said):
-            settled(config, found)
+            match_network(config, found)
 
 
 def test_train_py_starts_from_a_checkpoint_and_from_the_run_that_made_of_it(tmp_path):

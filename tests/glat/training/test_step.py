@@ -1,6 +1,5 @@
 """The learning rate, and what is left to the machine."""
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -8,9 +7,10 @@ import torch
 from torch import nn
 
 from glat.backbones import Adapted
-from glat.config import ModelConfig, OptimConfig, TrainConfig, paper
+from glat.config import FeedConfig, ModelConfig, OptimConfig, TrainConfig, paper
 from glat.data import Batch
 from glat.errors import UserError
+from glat.machine import Precision
 from glat.model import GlobalLocal, build_model
 from glat.training.settings import choose_model, choose_steps
 from glat.training.step import TrainingStep, learning_rate_factor, time_a_step
@@ -39,7 +39,7 @@ def test_timing_a_step_leaves_no_trace():
     before = {name: value.clone() for name, value in step.state_dict().items()}
     batch = Batch(torch.randn(2, 20_000), torch.full((2,), 20_000), torch.zeros(2, 3))
     random_state = torch.get_rng_state()
-    assert time_a_step(step, batch, contextlib.nullcontext) > 0
+    assert time_a_step(step, lambda rows: batch, FeedConfig(), 2, Precision(None, False, ""), 2) > 0
     assert all(torch.equal(value, before[name]) for name, value in step.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(p.grad is None for p in model.parameters())
