@@ -1,4 +1,5 @@
-"""The paper's two streams in plain PyTorch: glat's step with ``--preset paper`` is checked against them."""
+"""The paper's two streams as PANNs would compute them: the rival of glat's step with ``--preset paper``, which is
+checked against them."""
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +28,13 @@ class PaperStreams(nn.Module):
             crops, *_ = reference.select_crops(
                 clip_logits, frame_logits, wave, None, self.num_crops, self.crop_samples, "none"
             )
-        probs = self.local_(crops.flatten(0, 1)).sigmoid().view(len(wave), self.num_crops, -1)
+        probs = self.local_(crops.flatten(0, 1)).float().sigmoid().view(len(wave), self.num_crops, -1)
         return clip_logits, (probs.max(1).values + probs.mean(1)) / 2
 
 
 def paper_loss(scores: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
-    """Equations 4 to 6 with both streams' weights at 1."""
-    clip_logits, local_probs = scores
-    return F.binary_cross_entropy_with_logits(clip_logits, targets) + F.binary_cross_entropy(local_probs, targets)
+    """Equations 4 to 6 with both streams' weights at 1; in float32, as autocast refuses `F.binary_cross_entropy`."""
+    with torch.autocast(targets.device.type, enabled=False):
+        clip_logits, local_probs = (x.float() for x in scores)
+        global_loss = F.binary_cross_entropy_with_logits(clip_logits, targets)
+        return global_loss + F.binary_cross_entropy(local_probs, targets)
