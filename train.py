@@ -73,12 +73,12 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     torch.backends.cudnn.benchmark = True  # shapes never change inside the loop
 
     # Data: every rank draws the clips of the whole step and loads its own part
-    rate, seed, in_memory = sample_rate_hz_of(config.model.backbone), config.optim.seed, config.feed.in_memory()
-    sets = data.load(**vars(config.data), sample_rate_hz=rate, seed=seed, in_memory=in_memory)
+    rate, seed, feed_config = sample_rate_hz_of(config.model.backbone), config.optim.seed, config.feed
+    sets = data.load(config.data, rate, loader=feed_config.loader, seed=seed, workers=feed_config.workers)
     train, classes = sets.train, sets.train.classes
     sampler = build_sampler(config.feed.sampler, train.targets, seed)
     left_out = LeftOut(sets.skipped)
-    loading = Loading("auto" if in_memory else config.feed.loader, config.feed.workers, left_out.report)
+    loading = Loading(feed_config.loader, feed_config.workers, left_out.report)
     load_rows = partial(load, train, loading=loading, device=device)
 
     # Model: two streams and the loss are one module, so that they compile as one

@@ -96,10 +96,6 @@ class FeedConfig:
     shift_seconds: float = 0.0
     """Largest random shift of a clip, either way, in seconds; what leaves at one end comes back at the other."""
 
-    def in_memory(self) -> bool | None:
-        """What `glat.data.load` is to do with recordings."""
-        return None if self.loader == "auto" else self.loader == "memory"
-
     def drawn(self, batch_size: int) -> int:
         """Clips to draw for a step of `batch_size`."""
         return 2 * batch_size if self.mixup == "paired" else batch_size

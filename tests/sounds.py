@@ -6,6 +6,9 @@ import tarfile
 import numpy as np
 import soundfile
 
+from glat.config import DataConfig
+from glat.data import Clips, Targets, load, load_for_evaluation
+
 RATE = 32_000
 
 
@@ -26,3 +29,26 @@ def write_tar(path, members, mode="w"):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return path
+
+
+HOW = ("loader", "seed", "workers", "mixer")
+
+
+def opened(data, *, sample_rate_hz=RATE, evaluation_only=False, **options):
+    """What `load` (`load_for_evaluation`) opens; the options that are no argument of it are fields of `DataConfig`."""
+    how = {name: options.pop(name) for name in HOW if name in options}
+    open_ = load_for_evaluation if evaluation_only else load
+    return open_(DataConfig(data=data, **options), sample_rate_hz, **how)
+
+
+def in_memory(waves, lengths, labels, classes, rate=RATE):
+    """Clips named a, b, ... with the classes' indices of each."""
+    return Clips(
+        waves=waves,
+        lengths=lengths,
+        targets=Targets.from_labels(labels, len(classes)),
+        names=tuple("abcdefghijklmnopqrstuvwxyz"[: len(waves)]),
+        classes=classes,
+        sample_rate_hz=rate,
+        clip_samples=waves.shape[1],
+    )

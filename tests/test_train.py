@@ -17,12 +17,12 @@ import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from sounds import opened
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glat.backbones import BACKBONES
 from glat.cli import parse_train_config, reporting_user_errors
 from glat.commands.evaluate import Evaluate
-from glat.data import load
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -291,7 +291,7 @@ def test_an_evaluation_lists_a_file_that_proves_bad_only_when_it_is_heard(tmp_pa
     module, folder, found = train_module(), tmp_path / "run", tmp_path / "found.json"
     options = ("--iterations", "1", "--loader", "soundfile", "--run-dir", str(folder))
     module.main(parse_train_config([*TINY, "--data", str(tmp_path / "data"), *options]))
-    bad = load(tmp_path / "data", sample_rate_hz=32_000, in_memory=False, seed=0).evaluation.names[0]
+    bad = opened(tmp_path / "data", sample_rate_hz=32_000, loader="soundfile", seed=0).evaluation.names[0]
     soundfile.write(tmp_path / "data" / bad, np.full(32_000, np.nan, np.float32), 16_000, subtype="FLOAT")
     capsys.readouterr()
     assert Evaluate(run=folder, resamples=0, json=found)() == 0

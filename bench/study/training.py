@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glat.config import OptimConfig
+from glat.config import DataConfig, OptimConfig
 from glat.data import Batch, Clips, ClipSource, Data, load
 from glat.data.loading.samplers import RowStream, build_sampler
 from glat.data.soundscapes.mix import Mixer
@@ -95,17 +95,16 @@ def soundscapes(data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: in
     """
     folds = ("4",) if data is not None else ()
     whole = replace(RECORDED_EVENTS if data is not None else Mixer(), event_seconds=None)
-    return load(  # type: ignore[return-value]  # soundscapes lie in memory
-        data,
-        sample_rate_hz=SAMPLE_RATE_HZ,
+    config = DataConfig(
+        data=data,
         clip_seconds=CLIP_SECONDS,
         eval_folds=folds,
         mix=data is not None,
         train_clips=scale.train_clips,
         eval_clips=scale.eval_clips,
-        seed=mix,
-        mixer=whole if sounds == "whole" else None,
     )
+    mixer = whole if sounds == "whole" else None
+    return load(config, SAMPLE_RATE_HZ, seed=mix, mixer=mixer)  # type: ignore[return-value]  # they lie in memory
 
 
 def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, say: Callable[[str], None]) -> None:
@@ -254,7 +253,7 @@ def _hits(hits: CropHits) -> dict[str, float]:
 def _batch(clips: ClipSource, rows: Tensor) -> Batch:
     """Clips in memory, without a loader's threads, of which the runs beside this one have no cores to spare."""
     assert isinstance(clips, Clips)
-    return Batch(clips.waves[rows], clips.lengths[rows], clips.targets.dense()[rows].float())
+    return Batch(clips.waves[rows], torch.from_numpy(clips.lengths)[rows], clips.targets.dense()[rows].float())
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

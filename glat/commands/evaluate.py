@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .. import machine
+from ..config import DataConfig
 from ..data import ClipSource, Skipped, load, load_for_evaluation
 from ..data.labels import relabelled
 from ..data.loading.batches import Loading
@@ -120,12 +121,8 @@ Loaded = tuple[ClipSource, tuple[Skipped, ...], list[str]]
 def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
     """The run's own evaluation clips, and what is to be said of them."""
     config = opened.config
-    sets = load(
-        **vars(config.data),
-        sample_rate_hz=sample_rate_hz,
-        seed=config.optim.seed,
-        in_memory=config.feed.in_memory(),
-    )
+    feed = config.feed
+    sets = load(config.data, sample_rate_hz, loader=feed.loader, seed=config.optim.seed, workers=feed.workers)
     if sets.evaluation.classes != opened.classes:
         raise UserError(
             f"the recordings of {opened.folder} have other classes than the run was trained on; give the recordings "
@@ -140,16 +137,15 @@ def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
 def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
     """The clips of --data with the classes of the run, and what is to be said of them."""
     assert command.data is not None
-    clips, skipped = load_for_evaluation(
-        command.data,
-        sample_rate_hz=sample_rate_hz,
+    asked = DataConfig(
+        data=command.data,
         clip_seconds=command.clip_seconds or opened.clip_samples / sample_rate_hz,
         labels=command.labels,
         eval_folds=command.eval_folds,
         mix=command.mix,
         eval_clips=command.eval_clips,
-        seed=command.seed,
     )
+    clips, skipped = load_for_evaluation(asked, sample_rate_hz, seed=command.seed)
     found = relabelled(clips, opened.classes)
     notes = []
     if found.unknown:

@@ -1,9 +1,10 @@
 """What a data set is: clips of equal length with weak labels."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,8 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .targets import Targets
-
-Result = TypeVar("Result")
 
 
 class Batch(NamedTuple):
@@ -27,7 +26,7 @@ class Batch(NamedTuple):
 class Event:
     """One sounding event of a clip; the evaluation knows it, training never does."""
 
-    label: int  # index into Clips.classes
+    label: int  # index into ClipSource.classes
     onset_seconds: float
     offset_seconds: float
 
@@ -40,84 +39,75 @@ class Skipped:
     reason: str
 
 
-class ClipSource(Protocol):
-    """M clips of at most S samples that can be had by row, with the labels of L classes: what sources have in common.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClipSource(ABC):
+    """M clips of at most S samples with weak labels of L classes: the columns that all sources share.
 
-    Clips in memory, packs, and encoded files are sources; a loader makes batches of any of them.
+    Clips in memory, packs and encoded files are sources; a subclass adds where its samples lie, and how to read them.
     """
 
-    @property
-    def names(self) -> Sequence[str]: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def targets(self) -> Targets: ...
-    @property
-    def sample_rate_hz(self) -> int: ...
-    @property
-    def clip_samples(self) -> int:
-        """S, what every clip is padded or cut to."""
-        ...
-
-    @property
-    def lengths(self) -> Tensor | NDArray[np.int64]:
-        """[M], valid samples of each clip; of encoded files as their headers say."""
-        ...
-
-    @property
-    def events(self) -> tuple[tuple[Event, ...], ...] | None:
-        """Per clip, where times are known."""
-        ...
-
-    def subset(self, rows: NDArray[np.int64]) -> "ClipSource":
-        """The clips of some rows."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, row: int) -> NDArray[np.int16]:
-        """The valid samples of a clip, at least 1 and at most S, at the source's rate.
-
-        Raises:
-            UnreadableAudio: the recording has gone bad since the source was opened.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Clips:
-    """A source in memory."""
-
-    waves: Tensor  # [M, S] int16, ±32767 is full scale, zero-padded at the end
-    lengths: Tensor  # [M] int64, valid samples
-    targets: Targets  # of L classes
-    names: tuple[str, ...]  # of the file, or "soundscape-train-000012"
-    classes: tuple[str, ...]
+    names: tuple[str, ...]  # [M], of the file, or "soundscape-train-000012"
+    classes: tuple[str, ...]  # [L]
+    targets: Targets  # [M, L]
+    lengths: NDArray[np.int64]  # [M], valid samples; of encoded files as their headers say
     sample_rate_hz: int
-    events: tuple[tuple[Event, ...], ...] | None = None  # per clip, where times are known
+    clip_samples: int  # S, what every clip is padded or cut to
+    folds: tuple[str, ...] | None = None  # [M], "" where a clip has none
+    events: tuple[tuple[Event, ...], ...] | None = None  # [M], where times are known
 
-    @property
-    def clip_samples(self) -> int:
-        return self.waves.shape[1]
+    storage: ClassVar[Literal["memory", "pack", "files"]]
+    wave_dtype: ClassVar[torch.dtype] = torch.int16  # of `read_samples`
+    row_arrays: ClassVar[tuple[str, ...]] = ()  # fields of a subclass with a row a clip
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def subset(self, rows: NDArray[np.int64]) -> "Clips":
+    def subset(self, rows: NDArray[np.int64]) -> Self:
+        """The clips of some rows."""
+
+        def taken(column: tuple[Any, ...] | None) -> Any:
+            return None if column is None else tuple(column[row] for row in rows)
+
+        return replace(
+            self,
+            names=taken(self.names),
+            targets=self.targets.subset(rows),
+            lengths=self.lengths[rows],
+            folds=taken(self.folds),
+            events=taken(self.events),
+            **{name: getattr(self, name)[rows] for name in self.row_arrays},
+        )
+
+    @abstractmethod
+    def read(self, row: int) -> NDArray[np.int16]:
+        """Return the valid samples of a clip, at least 1 and at most S, at the source's rate.
+
+        Raises:
+            UnreadableAudio: the recording has gone bad since the source was opened.
+        """
+
+    def read_samples(self, row: int) -> NDArray[Any]:
+        """As `read`, in `wave_dtype`: float32 with full scale ±1 where the source can do better than int16."""
+        return self.read(row)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clips(ClipSource):
+    """A source in memory."""
+
+    waves: Tensor  # [M, S] int16, ±32767 is full scale, zero-padded at the end
+
+    storage = "memory"
+
+    def subset(self, rows: NDArray[np.int64]) -> Self:
         """The clips of some rows; their samples are copied unless the rows follow each other."""
         in_one_block = len(rows) > 0 and bool((np.diff(rows) == 1).all())
         where = slice(int(rows[0]), int(rows[-1]) + 1) if in_one_block else torch.from_numpy(rows)
-        return replace(
-            self,
-            waves=self.waves[where],
-            lengths=self.lengths[where],
-            targets=self.targets.subset(rows),
-            names=tuple(self.names[row] for row in rows),
-            events=None if self.events is None else tuple(self.events[row] for row in rows),
-        )
+        return replace(super().subset(rows), waves=self.waves[where])
 
     def read(self, row: int) -> NDArray[np.int16]:
-        return self.waves[row, : self.lengths[row]].numpy()
+        """See `ClipSource.read`; nothing can go bad here."""
+        return self.waves[row, : int(self.lengths[row])].numpy()
 
 
 Source = TypeVar("Source", bound=ClipSource, covariant=True)

@@ -17,7 +17,7 @@ from ..parallel import cores
 from ..recordings.encoded import EncodedClips
 from .rows import FromMemory, Maker, RowByRow, read_row
 
-LOADERS = ("auto", "dali", "soundfile")
+LOADERS = ("auto", "memory", "dali", "soundfile")
 _FOLLOWING = 100  # clips to try in place of a whole batch; data that went away has more than these
 # libsndfile's names of what DALI's decoder takes.
 _DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
@@ -69,7 +69,7 @@ def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choi
     """What `batches` takes for a source.
 
     Args:
-        loader: "auto", "dali" or "soundfile".
+        loader: "auto", "memory", "dali" or "soundfile".
 
     Raises:
         UserError: another name; "dali" where DALI is missing or cannot read the files; a decoder for clips that need
@@ -77,10 +77,13 @@ def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choi
     """
     if loader not in LOADERS:
         raise UserError(f"--loader {loader}; give one of {', '.join(LOADERS)}")
-    if not isinstance(source, EncodedClips):
-        if loader != "auto":
+    if source.storage != "files":
+        if loader not in ("auto", source.storage):
             raise UserError(f"--loader {loader}: these clips are decoded already; leave --loader out")
-        return Choice("memory" if isinstance(source, Clips) else "pack", "int16 samples, nothing to decode")
+        return Choice(source.storage, "int16 samples, nothing to decode")
+    assert isinstance(source, EncodedClips)
+    if loader == "memory":
+        raise UserError("--loader memory: these clips are still encoded; load them with the same loader")
     if loader == "soundfile":
         return Choice("soundfile", "as --loader says")
     obstacle = _obstacle(source)
@@ -150,7 +153,7 @@ def batches(
 
     def build() -> Maker:
         if isinstance(source, Clips):
-            return FromMemory(source)
+            return FromMemory(source)  # a look-up, in the caller's thread
         by_row = RowByRow(source, workers or cores(), known, device)
         if choice.name != "dali":
             return by_row

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..clips import Clips, ClipSource
 from ..recordings.audio import UnreadableAudio
-from ..recordings.encoded import EncodedClips
 
 
 class Maker(Protocol):
@@ -33,7 +32,7 @@ def read_row(source: ClipSource, row: int, known: dict[int, str]) -> NDArray[Any
     if row in known:
         return known[row]
     try:
-        return source.read_samples(row) if isinstance(source, EncodedClips) else source.read(row)
+        return source.read_samples(row)
     except UnreadableAudio as error:
         return error.reason
 
@@ -48,7 +47,7 @@ class FromMemory:
         return rows
 
     def finish(self, started: list[int]) -> tuple[Tensor, Tensor, dict[int, str]]:
-        return self.source.waves[started], self.source.lengths[started], {}
+        return self.source.waves[started], torch.from_numpy(self.source.lengths[started]), {}
 
     def close(self) -> None:
         pass
@@ -67,8 +66,8 @@ class RowByRow:
         self.pool = ThreadPoolExecutor(workers, "glat-loader")
 
     def start(self, rows: list[int]) -> tuple[Tensor, list[Future[int | str]]]:
-        dtype = torch.float32 if isinstance(self.source, EncodedClips) else torch.int16
-        wave = torch.empty(len(rows), self.source.clip_samples, dtype=dtype, pin_memory=self.pin)
+        size = len(rows), self.source.clip_samples
+        wave = torch.empty(size, dtype=self.source.wave_dtype, pin_memory=self.pin)
         places = wave.numpy()
         return wave, [self.pool.submit(self._fill, place, row) for place, row in zip(places, rows, strict=True)]
 

@@ -5,8 +5,7 @@ of PANNs. `glat pack` adds ``length``, ``classes`` and ``fold``, which its progr
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ..clips import Data, Event, Skipped
+from ..clips import ClipSource, Data, Skipped
 from ..recordings.audio import UnreadableAudio, to_int16
 from ..recordings.audioset import read_class_labels
 from ..recordings.manifest import Recording, split
@@ -26,8 +25,8 @@ SUFFIXES = (".h5", ".hdf5")
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True, eq=False)
-class PackedClips:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PackedClips(ClipSource):
     """A source in HDF5 files.
 
     The offset of every row is looked up once, so that reading one is one read of its bytes: no open HDF5 file is
@@ -39,18 +38,10 @@ class PackedClips:
     index: NDArray[np.int64]  # [M], row in the shard
     offsets: NDArray[np.int64]  # [M], of the row's first sample in the shard, in bytes
     sample_dtype: np.dtype[Any]  # int16, or float32 of early versions of PANNs
-    lengths: NDArray[np.int64]  # [M], valid samples
-    targets: Targets
-    names: tuple[str, ...]
-    folds: tuple[str, ...] | None  # per clip, "" where it has none
-    classes: tuple[str, ...]
-    sample_rate_hz: int
-    clip_samples: int
     skipped: tuple[Skipped, ...] = ()
-    events: tuple[tuple[Event, ...], ...] | None = None
 
-    def __len__(self) -> int:
-        return len(self.names)
+    storage = "pack"
+    row_arrays = ("shard", "index", "offsets")
 
     def locate(self, row: int) -> tuple[Path, int]:
         """The file of a clip and its row there."""
@@ -68,41 +59,6 @@ class PackedClips:
                 return self._read(file, row)
         except OSError as error:
             raise UnreadableAudio(path, f"row {self.index[row]} cannot be read ({error.strerror})") from error
-
-    def read_many(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int16]:
-        """Clips [B, S] padded with zeros, in the order of `rows`; every shard is opened once and read forwards.
-
-        Raises:
-            UnreadableAudio: as of `read`.
-        """
-        waves = np.zeros((len(rows), self.clip_samples), np.int16)
-        chosen = np.asarray(rows, np.int64)
-        order = np.lexsort((self.offsets[chosen], self.shard[chosen]))
-        for group in np.split(order, np.flatnonzero(np.diff(self.shard[chosen[order]])) + 1):
-            if not len(group):
-                continue
-            path = self.shards[self.shard[chosen[group[0]]]]
-            try:
-                with FileIO(path) as file:
-                    for i in group:
-                        row = chosen[i]
-                        waves[i, : self.lengths[row]] = self._read(file, row)
-            except OSError as error:
-                raise UnreadableAudio(path, f"cannot be read ({error.strerror})") from error
-        return waves
-
-    def subset(self, rows: NDArray[np.int64]) -> "PackedClips":
-        """The clips of some rows."""
-        return replace(
-            self,
-            shard=self.shard[rows],
-            index=self.index[rows],
-            offsets=self.offsets[rows],
-            lengths=self.lengths[rows],
-            targets=self.targets.subset(rows),
-            names=tuple(self.names[row] for row in rows),
-            folds=None if self.folds is None else tuple(self.folds[row] for row in rows),
-        )
 
     def _read(self, file: FileIO, row: int) -> NDArray[np.int16]:
         samples = np.empty(self.lengths[row], self.sample_dtype)

@@ -4,16 +4,17 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BufferedReader, BytesIO, FileIO, RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ..clips import Event, Skipped
+from ..clips import ClipSource, Skipped
 from ..parallel import in_parallel
 from ..targets import Targets
 from .audio import Header, UnreadableAudio, read_header, read_samples, rounded_up, to_int16
@@ -23,8 +24,8 @@ from .resample import resampled_length
 _LABEL_SUFFIXES = (".txt", ".cls", ".json")
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedClips:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EncodedClips(ClipSource):
     """A source of files, or of pieces of files; samples of other rates are resampled as they are read."""
 
     files: tuple[Path, ...]
@@ -34,27 +35,11 @@ class EncodedClips:
     frames: NDArray[np.int64]  # [M], samples at the clip's own rate
     rates_hz: NDArray[np.int32]  # [M]
     is_integer: NDArray[np.bool_]  # [M], as of `Header`
-    lengths: NDArray[np.int64]  # [M], valid samples at sample_rate_hz
     formats: frozenset[str]  # libsndfile's names
-    names: tuple[str, ...]
-    targets: Targets
-    classes: tuple[str, ...]
-    sample_rate_hz: int
-    clip_samples: int
-    events: tuple[tuple[Event, ...], ...] | None = None
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def subset(self, rows: NDArray[np.int64]) -> "EncodedClips":
-        """The clips of some rows."""
-        columns = ("file", "offsets", "sizes", "frames", "rates_hz", "is_integer", "lengths")
-        return replace(
-            self,
-            **{name: getattr(self, name)[rows] for name in columns},
-            targets=self.targets.subset(rows),
-            names=tuple(self.names[row] for row in rows),
-        )
+    storage = "files"
+    wave_dtype = torch.float32
+    row_arrays = ("file", "offsets", "sizes", "frames", "rates_hz", "is_integer")
 
     def read(self, row: int) -> NDArray[np.int16]:
         """The valid samples of a clip.

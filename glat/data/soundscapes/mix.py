@@ -128,7 +128,8 @@ def mix(
     events = tuple(in_parallel(fill, count, workers))
     return Clips(
         waves=waves,
-        lengths=torch.full((count,), S),
+        lengths=np.full(count, S, np.int64),
+        clip_samples=S,
         targets=Targets.from_labels(([event.label for event in present] for present in events), len(pool.classes)),
         names=tuple(f"soundscape-{split}-{index:06d}" for index in range(count)),
         classes=pool.classes,

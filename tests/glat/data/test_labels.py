@@ -14,7 +14,8 @@ def clips():
     events = tuple(tuple(Event(int(k), row, row + 1.0) for k in np.flatnonzero(of)) for row, of in enumerate(targets))
     return Clips(
         waves=torch.arange(8, dtype=torch.int16).reshape(4, 2),
-        lengths=torch.tensor([2, 1, 2, 1]),
+        lengths=np.array([2, 1, 2, 1]),
+        clip_samples=2,
         targets=Targets.from_dense(targets),
         names=("a", "b", "c", "d"),
         classes=("cat", "dog", "eel"),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sounds import opened
 
-from glat.data import Mixer, load
+from glat.data import Mixer
 from glat.data.recordings.audio import to_int16
 from glat.data.recordings.manifest import read_manifest, split
 from glat.errors import UserError
@@ -39,14 +40,14 @@ def table(folder):
 
 
 def read(source, **options):
-    return load(source, **{"sample_rate_hz": RATE, "clip_seconds": None, **options})
+    return opened(source, **{"sample_rate_hz": RATE, "clip_seconds": None, **options})
 
 
 def same(a, b):
     return (
         (a.names, a.classes, a.events, a.sample_rate_hz) == (b.names, b.classes, b.events, b.sample_rate_hz)
         and torch.equal(a.waves, b.waves)
-        and torch.equal(a.lengths, b.lengths)
+        and np.array_equal(a.lengths, b.lengths)
         and torch.equal(a.targets.dense(), b.targets.dense())
     )
 
@@ -58,7 +59,7 @@ def test_a_folder_gives_clips_of_both_sides(folder):
         assert clips.classes == ("cat", "dog")
         assert (clips.waves.dtype, clips.lengths.dtype, clips.targets.dense().dtype) == (
             torch.int16,
-            torch.int64,
+            np.int64,
             torch.bool,
         )
         assert clips.waves.shape == (len(clips), RATE // 2)
@@ -201,7 +202,7 @@ def test_mixed_recordings_bring_all_their_labels(table):
 
 
 def test_esc10_loads_whole(esc10):
-    data = load(esc10, sample_rate_hz=32_000, clip_seconds=5.0, eval_folds=("4",))
+    data = opened(esc10, sample_rate_hz=32_000, clip_seconds=5.0, eval_folds=("4",))
     assert (len(data.train), len(data.evaluation), data.skipped) == (240, 80, ())
     assert len(data.train.classes) == 10
     assert data.train.targets.dense().sum(0).tolist() == [24] * 10
@@ -218,7 +219,7 @@ def test_esc10_splits_without_folds(esc10):
 
 
 def test_esc10_mixes_into_soundscapes(esc10):
-    data = load(
+    data = opened(
         esc10, sample_rate_hz=32_000, clip_seconds=None, eval_folds=("4",), mix=True, train_clips=40, eval_clips=10
     )
     assert data.train.waves.shape == (40, 320_000)

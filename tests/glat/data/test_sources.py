@@ -2,6 +2,7 @@
 
 import csv
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import encoded, noise, write_tar
+from sounds import encoded, noise, opened, write_tar
 
-from glat.data import Clips, load, load_for_evaluation, sources
+from glat.data import Clips, Event, sources
 from glat.data.packs.read import PackedClips
 from glat.data.packs.write import pack
 from glat.data.parallel import cores
@@ -58,7 +59,7 @@ def kinds(tmp_path_factory):
 
 
 def read(data, **options):
-    return load(data, **{"sample_rate_hz": RATE, "clip_seconds": SECONDS, **options})
+    return opened(data, **{"sample_rate_hz": RATE, "clip_seconds": SECONDS, **options})
 
 
 def by_file(*clips):
@@ -79,15 +80,15 @@ def assert_same_clips(first, second):
         assert labels == second[file][1]
 
 
-KINDS = {"memory": ("csv", True, Clips), "files": ("csv", False, EncodedClips)}
-KINDS |= {"pack": ("pack", None, PackedClips), "tar": ("tar", None, EncodedClips)}
+KINDS = {"memory": ("csv", "memory", Clips), "files": ("csv", "soundfile", EncodedClips)}
+KINDS |= {"pack": ("pack", "auto", PackedClips), "tar": ("tar", "auto", EncodedClips)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_holds_the_same_clips_and_labels(kinds, kind):
-    name, in_memory, source = KINDS[kind]
-    expected = read(kinds["csv"], in_memory=True)
-    data = read(kinds[name], in_memory=in_memory)
+    name, loader, source = KINDS[kind]
+    expected = read(kinds["csv"], loader="memory")
+    data = read(kinds[name], loader=loader)
     assert data.skipped == ()
     for side in (data.train, data.evaluation):
         assert isinstance(side, source)
@@ -98,28 +99,50 @@ def test_every_kind_holds_the_same_clips_and_labels(kinds, kind):
     if kind != "tar":  # whose clips have names of their own, by which the sides are chosen
         assert (data.train.names, data.evaluation.names) == (expected.train.names, expected.evaluation.names)
 
-    alone, skipped = load_for_evaluation(
-        kinds[name], sample_rate_hz=RATE, clip_seconds=SECONDS, in_memory=in_memory, workers=1
+    alone, skipped = opened(
+        kinds[name], evaluation_only=True, sample_rate_hz=RATE, clip_seconds=SECONDS, loader=loader, workers=1
     )
     assert (len(alone), skipped) == (12, ())
     assert_same_clips(by_file(alone), by_file(expected.train, expected.evaluation))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_subset_has_every_column_of_its_rows(kinds, kind):
+    name, loader, _ = KINDS[kind]
+    clips = read(kinds[name], loader=loader).train
+    events = tuple((Event(0, float(row), row + 1.0),) for row in range(len(clips)))
+    folds = tuple(map(str, range(len(clips))))
+    rows = np.array([3, 1])
+    part = replace(clips, events=events, folds=folds).subset(rows)
+    assert (part.names, part.events, part.folds) == tuple(
+        tuple(column[row] for row in rows) for column in (clips.names, events, folds)
+    )
+    assert part.lengths.tolist() == clips.lengths[rows].tolist()
+    assert torch.equal(part.targets.dense(), clips.targets.dense()[rows])
+    for row, of_all in enumerate(rows):
+        np.testing.assert_array_equal(part.read(row), clips.read(of_all))
+
+
 @pytest.mark.parametrize("kind", ["memory", "files", "pack"])
 def test_folds_are_the_same_of_every_kind_that_has_them(kinds, kind):
-    name, in_memory, _ = KINDS[kind]
-    data = read(kinds[name], in_memory=in_memory, eval_folds=("1",))
+    name, loader, _ = KINDS[kind]
+    data = read(kinds[name], loader=loader, eval_folds=("1",))
     assert [sorted(by_file(side)) for side in (data.train, data.evaluation)] == [[*range(6)], [*range(6, 12)]]
-    alone, _ = load_for_evaluation(
-        kinds[name], sample_rate_hz=RATE, clip_seconds=SECONDS, eval_folds=("1",), in_memory=in_memory
+    alone, _ = opened(
+        kinds[name],
+        evaluation_only=True,
+        sample_rate_hz=RATE,
+        clip_seconds=SECONDS,
+        eval_folds=("1",),
+        loader=loader,
     )
     assert sorted(by_file(alone)) == [*range(6, 12)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_eval_data_is_for_the_evaluation_alone(kinds, kind):
-    name, in_memory, _ = KINDS[kind]
-    data = read(kinds[name], in_memory=in_memory, eval_data=kinds[name])
+    name, loader, _ = KINDS[kind]
+    data = read(kinds[name], loader=loader, eval_data=kinds[name])
     assert len(data.train) == len(data.evaluation) == 12
     assert data.train.classes == data.evaluation.classes
     assert_same_clips(by_file(data.train), by_file(data.evaluation))
@@ -129,12 +152,12 @@ def test_eval_data_may_lack_classes_and_may_not_have_others(kinds, tmp_path):
     folder = kinds["folder"]
     fewer = write_table(tmp_path / "fewer.csv", [(folder / "cat" / "0.wav", "cat", "")])
     other = write_table(tmp_path / "other.csv", [(folder / "cat" / "0.wav", "cat;cow", "")])
-    for in_memory in (True, False):
-        data = read(kinds["csv"], eval_data=fewer, in_memory=in_memory)
+    for loader in ("memory", "soundfile"):
+        data = read(kinds["csv"], eval_data=fewer, loader=loader)
         assert data.evaluation.classes == data.train.classes
         assert data.evaluation.targets.dense().tolist() == [[c == "cat" for c in data.train.classes]]
         with pytest.raises(UserError, match="training lacks 'cow', which the evaluation has"):
-            read(kinds["csv"], eval_data=other, in_memory=in_memory)
+            read(kinds["csv"], eval_data=other, loader=loader)
 
 
 def test_recordings_stay_files_where_they_would_take_too_much_memory(kinds, monkeypatch):
@@ -142,21 +165,21 @@ def test_recordings_stay_files_where_they_would_take_too_much_memory(kinds, monk
     for memory, kept in ((needed * 4, Clips), (needed * 4 - 4, EncodedClips)):
         monkeypatch.setattr(sources, "_memory_bytes", lambda memory=memory: memory)
         assert isinstance(read(kinds["csv"]).train, kept)
-        assert isinstance(read(kinds["csv"], in_memory=True).train, Clips)
-        assert isinstance(read(kinds["csv"], in_memory=False).train, EncodedClips)
+        assert isinstance(read(kinds["csv"], loader="memory").train, Clips)
+        assert isinstance(read(kinds["csv"], loader="soundfile").train, EncodedClips)
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_a_bad_file_is_left_out_and_moves_no_other(kinds, tmp_path, in_memory):
+@pytest.mark.parametrize("loader", ["memory", "soundfile"])
+def test_a_bad_file_is_left_out_and_moves_no_other(kinds, tmp_path, loader):
     for i in range(12):
         path = tmp_path / CLASSES[i % 3] / f"{i}.wav"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encoded(noise(0.3, seed=i)))
-    whole = read(tmp_path, in_memory=in_memory)
+    whole = read(tmp_path, loader=loader)
     before = by_file(whole.train)
     spoilt = whole.train.names[2]
     (tmp_path / spoilt).write_bytes(b"")
-    data = read(tmp_path, in_memory=in_memory)
+    data = read(tmp_path, loader=loader)
     assert [skip.file for skip in data.skipped] == [spoilt]
     assert data.train.names == tuple(name for name in whole.train.names if name != spoilt)
     assert data.evaluation.names == whole.evaluation.names
@@ -189,13 +212,13 @@ def by_panns(tmp_path):
 
 def test_packs_of_panns_take_the_classes_of_a_table_in_its_order(by_panns):
     path, labels = by_panns
-    data = load(path, sample_rate_hz=RATE, labels=labels)
+    data = opened(path, sample_rate_hz=RATE, labels=labels)
     assert data.train.classes == ("Zebra, plains", "Ant")
     assert data.train.targets.dense().sum(0).tolist() == [3, 3]
-    alone, _ = load_for_evaluation(path, sample_rate_hz=RATE, clip_seconds=1.0, labels=labels)
+    alone, _ = opened(path, evaluation_only=True, sample_rate_hz=RATE, clip_seconds=1.0, labels=labels)
     assert torch.equal(alone.targets.dense(), torch.arange(8)[:, None] % 2 == torch.arange(2))
     with pytest.raises(UserError, match=r"names none of its 2 classes; give --labels"):
-        load(path, sample_rate_hz=RATE)
+        opened(path, sample_rate_hz=RATE)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +228,8 @@ def test_packs_of_panns_take_the_classes_of_a_table_in_its_order(by_panns):
         ("pack", {"clip_seconds": 1.0}, "packed in clips of 0.5 s, and --clip-seconds is 1"),
         ("pack", {"mix": True}, "--mix takes recordings, and --data .* holds packs"),
         ("tar", {"mix": True}, "--mix takes recordings, and --data .* holds tar files"),
-        ("pack", {"in_memory": True}, "--loader memory: packs are read as they are heard"),
-        ("tar", {"in_memory": True}, "--loader memory: tar files are read as they are heard"),
+        ("pack", {"loader": "memory"}, "--loader memory: packs are read as they are heard"),
+        ("tar", {"loader": "memory"}, "--loader memory: tar files are read as they are heard"),
         ("csv", {"eval_data": "tar"}, "--data .* holds recordings, and --eval-data .* tar files; give both alike"),
         ("csv", {"eval_data": "csv", "eval_folds": ("1",)}, "--eval-data .*: leave --eval-folds out"),
         ("pack", {"eval_data": "missing"}, "--eval-data .*nowhere.h5: no such file or folder"),
@@ -234,14 +257,14 @@ def test_an_archive_beside_class_folders_takes_not_their_place(beside, tmp_path)
 
 def test_folds_of_tar_files_are_refused_in_an_evaluation(kinds):
     with pytest.raises(UserError, match="tar files have no folds"):
-        load_for_evaluation(kinds["tar"], sample_rate_hz=RATE, clip_seconds=SECONDS, eval_folds=("1",))
+        opened(kinds["tar"], evaluation_only=True, sample_rate_hz=RATE, clip_seconds=SECONDS, eval_folds=("1",))
 
 
 def test_a_file_that_shrinks_after_it_was_opened_is_no_silent_sample(kinds, tmp_path):
     table = write_table(tmp_path / "set.csv", [(f"{i}.wav", "a", str(i)) for i in range(2)])
     for i in range(2):
         soundfile.write(tmp_path / f"{i}.wav", noise(seed=i), RATE, subtype="PCM_16")
-    data = read(table, in_memory=False, eval_folds=("1",))
+    data = read(table, loader="soundfile", eval_folds=("1",))
     (tmp_path / "0.wav").unlink()
     with pytest.raises(UserError, match="no such file"):
         data.train.read(0)

@@ -24,7 +24,8 @@ def clips(events=None, count=5):
     targets[torch.arange(count), torch.arange(count) % 2] = True
     return Clips(
         waves=(3000 * torch.randn(count, 20_000, generator=generator)).to(torch.int16),
-        lengths=torch.full((count,), 20_000),
+        lengths=np.full(count, 20_000),
+        clip_samples=20_000,
         targets=Targets.from_dense(np.asarray(targets, bool)),
         names=tuple(map(str, range(count))),
         classes=("a", "b", "never"),

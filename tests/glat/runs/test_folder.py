@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,7 +27,8 @@ def data(lengths=(60_000, 64_000)):
     """Two clips of three classes, and one that was left out."""
     clips = Clips(
         waves=torch.zeros(2, 64_000, dtype=torch.int16),
-        lengths=torch.tensor(lengths),
+        lengths=np.array(lengths),
+        clip_samples=64_000,
         targets=Targets.from_labels([[0], [1]], 3),
         names=("1.wav", "2.wav"),
         classes=("a", "b", "c"),

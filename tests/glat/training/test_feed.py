@@ -4,6 +4,7 @@ import threading
 from contextlib import closing, nullcontext
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from sounds import encoded, noise
@@ -25,7 +26,8 @@ def clips():
     """Clip i holds the number i everywhere."""
     return Clips(
         waves=torch.arange(COUNT, dtype=torch.int16)[:, None].expand(-1, 8).contiguous(),
-        lengths=torch.full((COUNT,), 8),
+        lengths=np.full(COUNT, 8),
+        clip_samples=8,
         targets=Targets.from_dense(torch.nn.functional.one_hot(torch.arange(COUNT) % 3, 3).bool().numpy()),
         names=tuple(map(str, range(COUNT))),
         classes=("a", "b", "c"),

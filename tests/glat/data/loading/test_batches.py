@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sounds import encoded, noise, write_tar
+from sounds import encoded, in_memory, noise, write_tar
 
-from glat.data import Clips, Skipped, Targets
+from glat.data import Clips, Skipped
 from glat.data.loading.batches import batches, choose_loader
 from glat.data.recordings.audio import UnreadableAudio, read_audio
 from glat.data.recordings.encoded import encoded_from_manifest, encoded_from_tar
@@ -87,8 +87,13 @@ class Packed:
     clips: Clips
     bad: frozenset[int] = frozenset()
 
+    storage = "pack"
+
     def __getattr__(self, name):
         return getattr(self.clips, name)
+
+    def read_samples(self, row):
+        return self.read(row)
 
     def __len__(self):
         return len(self.clips)
@@ -160,7 +165,7 @@ def test_packs_and_memory_give_the_same_int16_batches(tmp_path):
     waves = torch.randint(-32_767, 32_768, (4, 16_000), dtype=torch.int16)
     for wave, length in zip(waves, lengths, strict=True):
         wave[length:] = 0
-    clips = Clips(waves, lengths, Targets.from_labels([[0], [1], [0, 1], []], 2), tuple("abcd"), ("x", "y"), RATE)
+    clips = in_memory(waves, lengths.numpy(), [[0], [1], [0, 1], []], ("x", "y"))
     rows = [[3, 1], [2, 0], [1, 1]]
     for source in (clips, Packed(clips)):
         made, _ = run(source, rows)
@@ -454,7 +459,7 @@ def test_the_choice_is_made_by_format_rate_and_device(tmp_path, monkeypatch):
     assert choose_loader(mp3, "auto", cuda) == ("soundfile", "DALI reads no MP3 files")
     with pytest.raises(UserError, match="DALI reads no MP3 files; leave --loader out"):
         batches(mp3, [], device=CPU, loader="dali", report=pytest.fail)
-    with pytest.raises(UserError, match="--loader fast; give one of auto, dali, soundfile"):
+    with pytest.raises(UserError, match="--loader fast; give one of auto, memory, dali, soundfile"):
         choose_loader(right, "fast", CPU)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert choose_loader(right, "auto", CPU) == ("soundfile", "DALI is not installed")
@@ -463,9 +468,7 @@ def test_the_choice_is_made_by_format_rate_and_device(tmp_path, monkeypatch):
 
 
 def test_clips_that_need_no_decoder_take_none():
-    clips = Clips(
-        torch.ones(1, 9, dtype=torch.int16), torch.tensor([9]), Targets.from_labels([[0]], 1), ("a",), ("x",), 9
-    )
+    clips = in_memory(torch.ones(1, 9, dtype=torch.int16), np.array([9]), [[0]], ("x",))
     assert choose_loader(clips, "auto", CPU).name == "memory"
     assert choose_loader(Packed(clips), "auto", CPU).name == "pack"
     with pytest.raises(UserError, match="decoded already"):

@@ -82,17 +82,6 @@ def test_rows_are_the_clips_that_were_packed(packs):
     np.testing.assert_array_equal(packed.targets.dense().numpy(), np.eye(2, dtype=bool)[np.arange(12) % 2])
 
 
-def test_many_rows_come_in_the_order_asked_for_and_padded(packs):
-    packed = open_packs(packs)
-    rows = np.array([11, 0, 5, 5, 4, 9])
-    waves = packed.read_many(rows)
-    assert (waves.shape, waves.dtype) == ((6, S), np.int16)
-    for wave, row in zip(waves, rows, strict=True):
-        np.testing.assert_array_equal(wave[: 500 + row], packed.read(row))
-        assert not wave[500 + row :].any()
-    assert packed.read_many([]).shape == (0, S)
-
-
 def test_threads_and_copies_read_the_same(packs):
     packed = open_packs(packs)
     copy = pickle.loads(pickle.dumps(packed))
@@ -108,7 +97,7 @@ def test_packs_of_panns_programs_are_read_without_their_missing_clips(tmp_path, 
     assert packed.names == ("Y0.wav", "Y1.wav", "Y3.wav", "Y4.wav")
     assert packed.classes == CLASSES
     assert packed.lengths.tolist() == [S] * 4
-    np.testing.assert_array_equal(packed.read_many(range(4)), waves[[0, 1, 3, 4]])
+    np.testing.assert_array_equal([packed.read(row) for row in range(4)], waves[[0, 1, 3, 4]])
     np.testing.assert_array_equal(packed.targets.dense().numpy(), targets[[0, 1, 3, 4]])
     assert packed.locate(2)[1] == 3
     assert [skip.reason for skip in packed.skipped] == ["1 rows without a name (recordings that were missing)"]
@@ -119,7 +108,7 @@ def test_whole_rows_are_found_in_chunks_of_any_height(tmp_path, foreign, labels,
     names, waves, targets = foreign
     names = [name or "Y2.wav" for name in names]
     packed = open_packs(written_by_panns(tmp_path / "a.h5", names, waves, targets, **layout), labels)
-    np.testing.assert_array_equal(packed.read_many(range(5)), waves)
+    np.testing.assert_array_equal([packed.read(row) for row in range(5)], waves)
 
 
 def test_float_packs_of_early_versions_become_int16(tmp_path, foreign, labels):
@@ -158,9 +147,8 @@ def test_a_shard_that_goes_away_or_is_cut_off_is_said(packs):
     end = packed.offsets[3] + 100
     path.write_bytes(path.read_bytes()[:end])
     packed.read(2)
-    for read in (lambda: packed.read(3), lambda: packed.read_many([3])):
-        with pytest.raises(UnreadableAudio, match="shard-00000.h5: is cut off before the end of row 3"):
-            read()
+    with pytest.raises(UnreadableAudio, match="shard-00000.h5: is cut off before the end of row 3"):
+        packed.read(3)
     path.unlink()
     with pytest.raises(UnreadableAudio, match="row 0 cannot be read \\(No such file"):
         packed.read(0)

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sounds import opened
 
-from glat.data import Mixer, load
+from glat.data import Mixer
 from glat.data.soundscapes.events import CLASSES, synthesise
 from glat.data.soundscapes.exact import CYCLE, Draw, gain, phase, rms, sine, smooth
 from glat.data.soundscapes.mix import RECORDINGS_PER_CLASS, mix, synthesised
@@ -30,7 +31,7 @@ def digest(rate):
     for label in range(len(CLASSES)):
         hashed.update(synthesise(label, Draw(label), rate).astype("<i2").tobytes())
     mixer = Mixer(events=(1, 4), level_db=(-5, 15), bed_dbfs=(-44, -34))  # whatever the defaults are tuned to
-    data = load(None, sample_rate_hz=rate, clip_seconds=None, train_clips=6, eval_clips=3, seed=7, mixer=mixer)
+    data = opened(None, sample_rate_hz=rate, clip_seconds=None, train_clips=6, eval_clips=3, seed=7, mixer=mixer)
     for clips in (data.train, data.evaluation):
         hashed.update(clips.waves.numpy().astype("<i2").tobytes())
         hashed.update(clips.targets.dense().numpy().tobytes())
@@ -70,7 +71,7 @@ def test_neither_workers_nor_the_number_of_clips_change_a_clip():
 
 
 def test_seeds_and_sides_differ():
-    a, b = (load(None, sample_rate_hz=RATE, clip_seconds=1.0, train_clips=4, eval_clips=4, seed=s) for s in (0, 1))
+    a, b = (opened(None, sample_rate_hz=RATE, clip_seconds=1.0, train_clips=4, eval_clips=4, seed=s) for s in (0, 1))
     waves = torch.cat([a.train.waves, a.evaluation.waves, b.train.waves, b.evaluation.waves])
     assert len(waves.unique(dim=0)) == 16
 
@@ -88,7 +89,7 @@ def test_training_and_evaluation_share_no_event():
 
 @pytest.fixture(scope="module")
 def data():
-    return load(None, sample_rate_hz=RATE, clip_seconds=None, train_clips=150, eval_clips=5)
+    return opened(None, sample_rate_hz=RATE, clip_seconds=None, train_clips=150, eval_clips=5)
 
 
 def test_a_clip_holds_one_to_four_events_inside_it(data):
@@ -182,7 +183,7 @@ def test_bad_mixers_are_refused(options, message):
 
 def test_rates_too_low_for_the_sounds_are_refused():
     with pytest.raises(UserError, match="built-in soundscapes at 8000 Hz; their sounds need 16000 Hz"):
-        load(None, sample_rate_hz=8_000, clip_seconds=None)
+        opened(None, sample_rate_hz=8_000, clip_seconds=None)
 
 
 @pytest.mark.parametrize("label", range(len(CLASSES)), ids=CLASSES)
