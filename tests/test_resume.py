@@ -44,7 +44,7 @@ def test_killed_anywhere_and_with_a_damaged_checkpoint_it_resumes_to_the_same_we
     saved = folder / "checkpoints"
     # While the first checkpoint is being written, and while a later one is.
     kill_while(lambda: any(saved.glob(".*")), folder)
-    kill_while(lambda: any(path.name > ".000000000015" for path in saved.glob(".*")), folder)
+    kill_while(lambda: any(path.name > ".glat-tmp-000000000015" for path in saved.glob(".*")), folder)
     assert not (folder / "evaluation.json").exists(), "it ended before it was killed"
     last = newest(folder)
     last.write_bytes(last.read_bytes()[:100_000])

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ...files import replaced, write_json
+from ...files import remove_temporary, replaced, write_json
+from ...text import CsvWriter
 from ..clips import Skipped, fingerprint
 from ..parallel import cores
 from ..recordings.audio import Clip, UnreadableAudio, read_clip
@@ -34,6 +35,7 @@ from ..recordings.manifest import Manifest, Recording
 from .read import MANIFEST
 
 VERSION = 1
+LOCK = ".glat-lock"
 CLIPS, SKIPPED = "clips.csv", "skipped.csv"
 CLIPS_PER_SHARD = 1_000  # 640 MB of 10 s at 32 kHz; a kill loses no more than this a worker
 _FEWEST_SHARDS = 16  # of small sets, so that all cores have some
@@ -115,9 +117,7 @@ def pack(
         out.mkdir(parents=True, exist_ok=True)
         with _locked(out):
             if not (_is_complete(out, plan) and all(task.path.exists() for task in tasks)):
-                for leftover in out.glob(".*"):  # of shards that a kill cut short
-                    if leftover.name.startswith((".shard-", ".manifest-", ".clips-", ".skipped-")):
-                        leftover.unlink()
+                remove_temporary(out)  # of shards that a kill cut short
                 _write_shards(tasks, workers or cores(), report)
                 _write_tables(out, plan, tasks, manifest.skipped)
             return _read_tables(out)
@@ -166,7 +166,7 @@ def _locked(out: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with (out / ".lock").open("w") as file:
+    with (out / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -308,7 +308,7 @@ def _write_tables(out: Path, plan: dict[str, Any], tasks: list[Shard], skipped: 
     names: list[str] = []
     left_out = [(skip.file, skip.reason) for skip in skipped]
     with replaced(out / CLIPS) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
+        writer = CsvWriter(stream)
         writer.writerow(("name", "shard", "row", "samples", "source_rate_hz", "channels", "peak", "sha256", "fold"))
         for task in tasks:
             with _opened(task.path) as file:
@@ -331,7 +331,7 @@ def _write_tables(out: Path, plan: dict[str, Any], tasks: list[Shard], skipped: 
             f"check the files and give a new folder, {out} holds no clip"
         )
     with replaced(out / SKIPPED) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("file", "reason"), *left_out])
+        CsvWriter(stream).writerows([("file", "reason"), *left_out])
     counts = {"clips": len(names), "names_sha256": fingerprint(names), "skipped": len(left_out)}
     write_json(out / MANIFEST, plan | {"complete": True} | counts | {"shards": shards})
 

@@ -151,7 +151,7 @@ def test_kills_lose_and_double_nothing(tmp_path):
         assert program.stdout is not None
         with program.stdout:
             if attempt == 0:
-                while not any(out.glob(".shard-*")):  # the first dies within its first shards, most likely
+                while not any(out.glob(".glat-tmp-*")):  # the first dies within its first shards, most likely
                     assert program.poll() is None
                     time.sleep(0.001)
             else:
@@ -166,13 +166,13 @@ def test_kills_lose_and_double_nothing(tmp_path):
             time.sleep(0.02)
         assert not processes_of(program.pid)
         if attempt == 0:
-            assert any(out.glob(".shard-*"))
+            assert any(out.glob(".glat-tmp-*"))
         whole_after_kill.append({path: path.stat().st_mtime_ns for path in out.glob("shard-*.h5")})
     assert len(whole_after_kill[1]) > len(whole_after_kill[0])
     options = {"clip_seconds": 30.0, "sample_rate_hz": RATE, "clips_per_shard": 5, "workers": 2}
     assert pack(out, read_manifest(folder.parent), **options).clips == 100
     assert {path: path.stat().st_mtime_ns for path in whole_after_kill[1]} == whole_after_kill[1]
-    assert not any(out.glob(".shard-*"))
+    assert not any(out.glob(".glat-tmp-*"))
     pack(tmp_path / "whole", read_manifest(folder.parent), **options)
     assert contents(out) == contents(tmp_path / "whole")
 
@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_error_and_whole_shards_and_can_be_resumed(table, tmp
     for shard in (disk / "out").glob("shard-*.h5"):  # which of them came before the disk was full is chance
         with h5py.File(shard) as file, h5py.File(tmp_path / "whole" / shard.name) as wanted:
             assert len(file["waveform"]) == len(wanted["waveform"])
-    assert not list((disk / "out").glob(".shard-*"))
+    assert not list((disk / "out").glob(".glat-tmp-*"))
     enlarge()
     assert pack(disk / "out", read_manifest(table), clips_per_shard=5, workers=2, **OPTIONS).clips == 22
     assert contents(disk / "out") == contents(tmp_path / "whole")
@@ -255,7 +255,7 @@ def test_another_packing_is_not_mixed_in(table, tmp_path):
 def test_two_processes_do_not_pack_into_one_folder(table, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     (tmp_path / "out").mkdir()
-    with (tmp_path / "out/.lock").open("w") as file:
+    with (tmp_path / "out/.glat-lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="is being packed by another process"):
             pack(tmp_path / "out", read_manifest(table), workers=1, **OPTIONS)
