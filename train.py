@@ -29,7 +29,7 @@ from glat.machine import device_name, keep_freed_memory, peak_memory_bytes, pick
 from glat.model import build_model
 from glat.ranks import ALONE, Ranks, joined
 from glat.runs import folder as run
-from glat.runs.pretrained import initialise, match_network, read_pretrained
+from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.training import dry_run
 from glat.training.augment import augmentation
 from glat.training.evaluator import Evaluator
@@ -64,7 +64,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     torch.manual_seed(config.optim.seed)
     device = pick_device()
     precision = pick_precision(config.optim.amp, device, config.optim.amp_dtype)
-    pretrained = read_pretrained(config.model.init_from) if config.model.init_from and checkpoint is None else None
+    pretrained = read_init_from(config.model) if config.model.init_from and checkpoint is None else None
     if pretrained is not None:
         config = replace(config, model=match_network(config.model, pretrained))
     config = choose_model(config, device)

@@ -1,9 +1,6 @@
 """The networks that can be a stream, by name."""
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from ..errors import UserError
 from .adapted import Adapted
@@ -11,6 +8,7 @@ from .at_sca import ATSCA
 from .base import Backbone
 from .cnn10 import CNN10
 from .cnn14 import CNN14
+from .own import load_factory
 from .resnet38 import ResNet38
 from .talnet import TALNet
 from .wavegram_logmel_cnn14 import WavegramLogmelCNN14
@@ -44,16 +42,20 @@ def build(name: str, num_classes: int = 527, width: float = 1.0, clip_pooling: s
 
     Args:
         name: a key of `BACKBONES`, such as ``"cnn10"`` (``"at_sca"`` is AT-SCA (reconstruction)); or
-            ``"module:factory"``, where ``factory(num_classes, width)`` returns a `Backbone` of your own.
+            ``"module:factory"``, where ``factory(num_classes, width)`` returns a `Backbone` of your own. That is code
+            which runs: of a name that a file holds, `own.refuse_unnamed` comes first.
         num_classes: L, at least 1; AudioSet has 527.
         width: factor on the number of channels; 0.25 makes a CNN10 that trains on a CPU.
         clip_pooling: "own", or one of `glat.pooling.POOLINGS` to score clips by the frames' probabilities.
 
     Raises:
         UserError: an unknown name (the known ones are listed), no class, a width that is not positive, a factory that
-            returns something else.
+            is none or returns something else.
     """
-    factory = _factory(name)
+    if name not in BACKBONES and ":" not in name:
+        known = ", ".join(BACKBONES)
+        raise UserError(f"unknown backbone {name!r}; choose one of {known}, or module:factory for one of your own")
+    factory: Callable[[int, float], Backbone] = BACKBONES[name] if name in BACKBONES else load_factory(name)
     if num_classes < 1:
         raise UserError(f"num_classes is {num_classes}; wanted at least 1")
     if not width > 0:
@@ -78,27 +80,3 @@ def sample_rate_hz_of(name: str) -> int:
         UserError: an unknown name.
     """
     return BACKBONES[name].sample_rate_hz if name in BACKBONES else build(name, 1).sample_rate_hz
-
-
-def _factory(name: str) -> Callable[[int, float], Backbone]:
-    """What makes the networks of a name: a class of ours, or what a module of the user's holds."""
-    if name in BACKBONES:
-        return BACKBONES[name]
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
-        known = ", ".join(BACKBONES)
-        raise UserError(f"unknown backbone {name!r}; choose one of {known}, or module:factory for one of your own")
-    if str(Path.cwd()) not in sys.path:  # a script sees its own folder, a command none; people are where their code is
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks something itself
-        raise UserError(
-            f"backbone {name!r}: there is no module {module_name} here; run from its folder, or install it"
-        ) from None
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        raise UserError(f"backbone {name!r}: {module.__file__} has no {attribute!r}") from None

@@ -18,6 +18,9 @@ class TrainedFlags:
     """The weights of the run's best evaluation, in place of those of its last checkpoint."""
     crop_pooling: CropPooling | None = None
     """What makes the local stream's score of its crops' probabilities; without it, what the run was trained with."""
+    allow_code: str | None = None
+    """Modules whose code may run, separated by commas: of a run that was trained with a network of your own (--backbone
+    module:factory). Name only code that you trust; the module is found where Python looks, then in this folder."""
 
     def open(self) -> tuple[Run, GlobalLocal]:
         """The run, and its model in evaluation mode, on the CPU.
@@ -30,4 +33,5 @@ class TrainedFlags:
             config = opened.config
             config = replace(config, model=replace(config.model, crop_pooling=self.crop_pooling))
             opened = replace(opened, config=config)
-        return opened, load_model(opened, BEST_WEIGHTS if self.best else WEIGHTS)
+        allowed = self.allow_code.split(",") if self.allow_code else ()
+        return opened, load_model(opened, BEST_WEIGHTS if self.best else WEIGHTS, allowed)

@@ -1,6 +1,7 @@
 """Checkpoints: all that a run needs to go on with the same numbers, in ``checkpoints/`` of its folder."""
 
 import random
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from ..errors import UserError, first_line
 from ..files import replaced
 
 FOLDER = "checkpoints"
+_NAME, _DAMAGED = re.compile(r"[0-9]{12}\.pt"), re.compile(r"[0-9]{12}\.damaged")
 ENTRIES = {
     "step",  # steps done; with the config, also the place in the learning rate's schedule
     "model",
@@ -67,23 +69,26 @@ def naming_failures(path: Path) -> Iterator[None]:
 
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is whole, and a line for every newer one that is not; None where there is none.
+    """The newest checkpoint that is whole, or None; and lines to say.
 
-    A damaged checkpoint is renamed, so that it is neither counted nor met again.
+    They name every newer checkpoint that is damaged, which is renamed, so that it is neither counted nor met again; and
+    files of other names, which are left alone.
 
     Raises:
         UserError: checkpoints, all of them damaged.
     """
     lines: list[str] = []
+    others = _strangers(folder)
+    left = [f"left alone in {folder / FOLDER}, as glat has not named them so: {', '.join(others)}"] if others else []
     for path in reversed(_all(folder)):
         reason = _damage(path)
         if reason is None:
-            return path, [f"{line}; going on from {path.name}, the one before" for line in lines]
+            return path, [*(f"{line}; going on from {path.name}, the one before" for line in lines), *left]
         path.replace(path.with_suffix(".damaged"))
         lines.append(f"checkpoint {path} is damaged ({reason})")
     if lines:
         raise UserError(f"{lines[0]}, and there is none before it; start the run anew in another --run-dir")
-    return None, []
+    return None, left
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -93,8 +98,19 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _all(folder: Path) -> list[Path]:
-    """Checkpoints, oldest first: names of one width sort as their steps do."""
-    return sorted((folder / FOLDER).glob("[0-9]*.pt"))
+    """Checkpoints, oldest first: names of one width sort as their steps do. What is not named so is not touched."""
+    return sorted(path for path in (folder / FOLDER).glob("*.pt") if _NAME.fullmatch(path.name) and _is_file(path))
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Names of what lies among the checkpoints and is none of glat's."""
+    ours = {path.name for path in _all(folder)}
+    found = sorted(path.name for path in (folder / FOLDER).glob("*") if not path.name.startswith("."))
+    return [name for name in found if name not in ours and not _DAMAGED.fullmatch(name)]
 
 
 def _damage(path: Path) -> str | None:
@@ -103,7 +119,10 @@ def _damage(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             if (entry := archive.testzip()) is not None:
                 return f"the checksum of {entry} is wrong"
-        missing = ENTRIES - set(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        missing = ENTRIES - set(state)
+        if not missing and state["step"] != int(path.stem):
+            return f"it is of step {state['step']}, under another name"
     except (PermissionError, MemoryError):
         raise
     except Exception as error:  # whatever the bytes lead the readers into

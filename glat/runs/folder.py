@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +16,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..backbones.own import refuse_unnamed
 from ..config import PRESETS, TrainConfig, from_json, to_json
 from ..data import Data, Skipped
 from ..errors import UserError
-from ..files import replaced, to_json_text, write_json, write_new_json
+from ..files import remove_temporary, replaced, to_json_text, write_json, write_new_json
 from ..model import GlobalLocal, build_model
 from . import checkpoints
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
+_RECORDED = re.compile(
+    rf"{SKIPPED}|{METRICS}|evaluation\.json|{WEIGHTS}|{BEST_WEIGHTS}|nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
+)
+ALLOW = "--allow-code {module} (in Python, allow_code=['{module}'])"
 # Flags that a resumed run may change: they say how a process runs, not what it computes.
 CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers")
 
@@ -52,7 +57,7 @@ def resumed(config: TrainConfig) -> Resumed:
     """The config to run, with its folder, and the newest whole checkpoint.
 
     A resumed run takes its recorded config, whatever was chosen for the machine then included, and the `CHANGEABLE`
-    flags that are given. What a kill cut short is removed.
+    flags that are given. Nothing is written.
 
     Raises:
         UserError: a folder that holds a run already and is not resumed, or one to resume that holds none; a flag that
@@ -77,18 +82,19 @@ def resumed(config: TrainConfig) -> Resumed:
         # Hidden files may be what a kill left of this very start.
         if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
             raise UserError(f"--run-dir {folder} exists and holds no run; choose another")
-        _clean(folder)
         return Resumed(config, None, [])
     if resume is None:
         raise UserError(
             f"--run-dir {folder} holds a run already; add --resume auto to go on with it, or choose another"
         )
     recorded = open_run(folder).config
+    asked, found = config.model, recorded.model
+    refuse_unnamed([found.backbone], [asked.backbone], folder, "--backbone {name}")
+    refuse_unnamed([found.local_backbone], [asked.local_backbone or ""], folder, "--local-backbone {name}")
     _check_same(config, recorded, folder)
     checkpoint, notes = checkpoints.newest(folder)
     if checkpoint is None and (folder / WEIGHTS).exists():
         raise UserError(f"{folder} has weights and no checkpoint: it cannot go on, and starting anew would lose them")
-    _clean(folder)
     return Resumed(_with_changes(recorded, config), checkpoint, notes)
 
 
@@ -98,15 +104,6 @@ def _absolute(config: TrainConfig) -> TrainConfig:
         return replace(part, **paths)
 
     return replace(config, model=resolved(config.model), data=resolved(config.data))
-
-
-def _clean(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed; the folder is a run's."""
-    for leftover in [*folder.glob(".*-*"), *(folder / checkpoints.FOLDER).glob(".*-*")]:
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
 
 
 def _with_changes(recorded: TrainConfig, asked: TrainConfig) -> TrainConfig:
@@ -142,6 +139,8 @@ def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None
 def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     """Write the resolved config, what was left out of the data, and the facts that the numbers depend on.
 
+    Now that nothing more can be refused, what a killed process left of its temporary files is removed.
+
     Returns:
         The run's folder, made where it is missing. A resumed run keeps the record it has.
 
@@ -160,6 +159,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
             )
         if not (folder / SKIPPED).exists():  # killed between the two files
             write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
+        remove_temporary(folder, folder / checkpoints.FOLDER)
         return folder
     entries = {
         "config": to_json(config),
@@ -170,6 +170,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        remove_temporary(folder)
         # A folder with a config is a run. Exclusive: of two processes that start at once, one gets the folder.
         write_new_json(folder / CONFIG, entries)
         write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
@@ -231,16 +232,21 @@ def open_run(folder: Path) -> Run:
         raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
 
 
-def load_model(run: Run, name: str = WEIGHTS) -> GlobalLocal:
+def load_model(run: Run, name: str = WEIGHTS, allow_code: Collection[str] = ()) -> GlobalLocal:
     """The trained model of a run, in evaluation mode, on the CPU.
 
     Args:
         run: from `open_run`.
         name: of the file in its folder: `WEIGHTS` or `BEST_WEIGHTS`.
+        allow_code: modules, or module:factory, whose code may run, where the run was trained with a network of the
+            user's own. A folder that somebody else made can name any.
 
     Raises:
-        UserError: weights that are missing, damaged, or of another shape than the config says.
+        UserError: a network that is not among `allow_code`; weights that are missing, damaged, or of another shape than
+            the config says.
     """
+    model = run.config.model
+    refuse_unnamed([model.backbone, model.local_backbone], allow_code, run.folder, ALLOW)
     path = run.folder / name
     try:
         weights = load_file(path)
@@ -249,9 +255,9 @@ def load_model(run: Run, name: str = WEIGHTS) -> GlobalLocal:
         raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
-    model = build_model(run.config.model, len(run.classes))
-    load_weights(model, weights, path)
-    return model.eval()
+    network = build_model(model, len(run.classes))
+    load_weights(network, weights, path)
+    return network.eval()
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
@@ -286,6 +292,14 @@ def save_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, **facts: f
     weights = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
     with checkpoints.naming_failures(folder / name), replaced(folder / name) as path:
         save_file(weights, path, metadata={key: str(value) for key, value in facts.items()})
+
+
+def record_of(path: Path) -> Path | None:
+    """The run's folder to whose record a file belongs, if it does: nothing else is to be written there by that name."""
+    for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
+        if (folder / CONFIG).is_file() and (name == CONFIG or _RECORDED.fullmatch(name)):
+            return folder
+    return None
 
 
 def append_metrics(folder: Path, **values: Any) -> None:

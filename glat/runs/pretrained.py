@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..backbones import BACKBONES, Backbone, build
+from ..backbones.own import refuse_unnamed
 from ..backbones.panns import FROZEN
 from ..config import ModelConfig
 from ..errors import UserError, first_line
 from ..model import GlobalLocal
-from .folder import load_model, load_weights, open_run
+from .folder import ALLOW, load_model, load_weights, open_run
 
 # An entry that one network has and the others lack; the first that is found names the network.
 _TELLTALES = {
@@ -48,7 +49,7 @@ class Pretrained:
         return self.network, self.network
 
 
-def load_pretrained(path: str | Path) -> Backbone | GlobalLocal:
+def load_pretrained(path: str | Path, allow_code: Collection[str] = ()) -> Backbone | GlobalLocal:
     """The trained network that a file or folder holds, on the CPU, in evaluation mode.
 
     Nothing that the file brings along is run: it is read with ``weights_only=True``.
@@ -57,6 +58,7 @@ def load_pretrained(path: str | Path) -> Backbone | GlobalLocal:
         path: a checkpoint of PANNs (``Cnn10_mAP=0.380.pth``, Zenodo record 3987831; also of its CNN14, ResNet38 and
             Wavegram-Logmel-CNN14) or TALNet (``TALNet.pt``), a state dict or a dict with one as ``"model"``; or the
             folder of one of our own runs.
+        allow_code: as of `load_model`.
 
     Returns:
         A `Backbone` with the file's classes; of a run the two-stream `GlobalLocal`. ``TALNet.pt`` lacks the
@@ -66,7 +68,7 @@ def load_pretrained(path: str | Path) -> Backbone | GlobalLocal:
         UserError: nothing there; a file that is damaged, holds other objects than tensors (the message says how to
             convert it) or is of no network that we know.
     """
-    found = read_pretrained(Path(path))
+    found = read_pretrained(Path(path), allow_code)
     if "standardise.mean" in found.lacking:
         warnings.warn(
             f"{path} holds no normaliser: call estimate_normalizer with batches of training clips before it is used",
@@ -75,13 +77,19 @@ def load_pretrained(path: str | Path) -> Backbone | GlobalLocal:
     return found.network
 
 
-def read_pretrained(path: Path) -> Pretrained:
-    """As `load_pretrained`, with what is known of the weights beside them."""
+def read_pretrained(path: Path, allow_code: Collection[str] = (), way_out: str = ALLOW) -> Pretrained:
+    """As `load_pretrained`, with what is known of the weights beside them.
+
+    Args:
+        way_out: how a caller names code, for the message: as of `refuse_unnamed`.
+    """
     if path.is_dir():
         run = open_run(path)
         model = run.config.model
         backbones = model.backbone, model.local_backbone or model.backbone
-        return Pretrained(path, load_model(run), backbones, 1.0 if model.width is None else model.width, run.classes)
+        refuse_unnamed(backbones, allow_code, path, way_out)
+        both = load_model(run, allow_code=allow_code)
+        return Pretrained(path, both, backbones, 1.0 if model.width is None else model.width, run.classes)
     weights = _read_weights(path)
     name = next((name for name, entry in _TELLTALES.items() if entry in weights), None)
     last = next((entry for entry in _CLASSIFIERS if entry in weights), None)
@@ -102,6 +110,13 @@ def read_pretrained(path: Path) -> Pretrained:
     fresh = {entry: own[entry] for entry in own if entry not in weights and entry.startswith(network.may_start_fresh)}
     load_weights(network, weights | fresh, path)
     return Pretrained(path, network.eval(), (name, name), width, None, frozenset(fresh))
+
+
+def read_init_from(config: ModelConfig) -> Pretrained:
+    """What ``--init-from`` names. Code of a run's own network runs where --backbone names the same."""
+    assert config.init_from is not None
+    named = [config.backbone, config.local_backbone or ""]
+    return read_pretrained(config.init_from, named, way_out="--backbone {name}")
 
 
 def match_network(config: ModelConfig, found: Pretrained) -> ModelConfig:

@@ -119,7 +119,10 @@ def bad_networks():
         (lambda: Adapted(frames, linear, min_samples=9, **fit)(torch.zeros(2, 8)), "needs at least 9 samples"),
         (lambda: GlobalLocal(build("cnn10", 5, 0.1), build("talnet", 5, 0.1), SELECT), "32000 and 16000 Hz"),
         (lambda: GlobalLocal(frames, build("cnn10", 5, 0.1), SELECT), "a stream is Sequential.*Adapted"),
-        (lambda: build("torch.nn:Identity", 5), "made Identity; wanted a glat.backbones.Backbone"),
+        (
+            lambda: build("torch.nn:Identity", 5),
+            "is a type of the module torch.nn.modules.linear; wanted a class derived from glat.backbones.Backbone",
+        ),
         (lambda: build("torch.nn:Nothing", 5), "has no 'Nothing'"),
         (lambda: build("no_such_module:x", 5), "there is no module no_such_module"),
         (lambda: build("nothing", 5), "module:factory for one of your own"),
@@ -140,7 +143,7 @@ def test_train_py_takes_it_by_name_and_glat_tag_builds_it_again(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "2 x my_audio:my_network" in done.stdout
     soundfile.write(tmp_path / "a.wav", noise(1, 32_000)[0].numpy(), 16_000)
-    tag = [Path(sys.executable).with_name("glat"), "tag", "a.wav", "--run", "run"]
+    tag = [Path(sys.executable).with_name("glat"), "tag", "a.wav", "--run", "run", "--allow-code", "my_audio"]
     tagged = subprocess.run(tag, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert tagged.returncode == 0, tagged.stderr
     assert "decided by" in tagged.stdout

@@ -141,11 +141,13 @@ def resume(folder, **model):
 
 def test_resuming_takes_the_recorded_config(finished):
     (finished / "model.safetensors").unlink()
-    left = [finished / ".model-left.safetensors", finished / "checkpoints" / ".000000000001-left.pt"]
+    left = [finished / ".glat-tmp-model-abcd0123.json", finished / "checkpoints" / ".glat-tmp-000000000001-abcd0123.pt"]
     left[1].parent.mkdir()
     for path in left:
         path.write_bytes(b"cut short")
     resumed, checkpoint, notes = resume(finished)
+    assert all(path.exists() for path in left), "something may yet be refused"
+    run.record(resumed, data(), {})
     assert not any(path.exists() for path in left)
     assert resumed.model == run.open_run(finished).config.model
     assert not notes
