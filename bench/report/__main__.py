@@ -9,9 +9,12 @@ import tyro
 
 from glat.cli import reporting_user_errors
 from glat.errors import UserError
-from glat.files import replaced, writing
+from glat.outputs import Kind, Output
 
 from . import markdown, page, read_report
+
+_PAGE = Kind("a page of the benchmarks", begins="<!doctype html>", holds=b"<title>glat benchmarks</title>")
+_MARKDOWN = Kind("a page of the benchmarks", begins="# Benchmarks\n")
 
 
 @dataclass(frozen=True)
@@ -24,23 +27,29 @@ class BenchReport:
     """The page to write: one HTML file that loads nothing."""
     markdown: Path | None = None
     """Write the same as Markdown into this file."""
+    overwrite: bool = False
+    """Replace a file that is not a result of this command, too."""
 
     def __call__(self) -> int:
         """Returns 0."""
         if not self.files:
             raise UserError("no results; give at least one JSON of pytest bench --benchmark-json FILE")
+        html, text = (
+            None if path is None else Output(flag, path, kind, self.files, self.overwrite)
+            for flag, path, kind in (("--output", self.output, _PAGE), ("--markdown", self.markdown, _MARKDOWN))
+        )
         reports = [read_report(path) for path in self.files]
-        if self.output is not None:
-            _write(self.output, page(reports))
-        if self.markdown is not None:
-            _write(self.markdown, markdown(reports))
-        if self.output is None and self.markdown is None:
+        if html is not None:
+            _write(html, page(reports))
+        if text is not None:
+            _write(text, markdown(reports))
+        if html is None and text is None:
             print(markdown(reports), end="")
         return 0
 
 
-def _write(path: Path, text: str) -> None:
-    with writing(str(path)), replaced(path) as temporary:
+def _write(output: Output, text: str) -> None:
+    with output.replaced() as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

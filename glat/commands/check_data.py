@@ -14,9 +14,11 @@ from ..data.packs.read import is_pack, open_packs, recordings
 from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
 from ..data.recordings.manifest import Recording, split
 from ..errors import UserError
-from ..files import write_json, writing
+from ..files import to_json_text
+from ..outputs import Kind, Output, read_by
 from .source import SourceFlags
 
+_FOUND = Kind("a JSON of glat check-data", begins=r'\{\s*"hurts":')
 _SHOWN = 5
 _SHOWN_CLASSES = 20
 
@@ -37,6 +39,8 @@ class CheckData(SourceFlags):
     """Threads; without it one a core."""
     json: Path | None = None
     """Write all that was found into this file."""
+    overwrite: bool = False
+    """Replace a file that is not a result of this command, too."""
 
     def __call__(self) -> int:
         """Returns 1 when something would hurt training."""
@@ -44,12 +48,14 @@ class CheckData(SourceFlags):
             raise UserError("--eval-data and --eval-folds exclude each other; give one")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}; give 1 or more, or leave it out for one a core")
-        if self.json is not None and not self.json.parent.is_dir():
-            raise UserError(f"--json: there is no folder {self.json.parent}")
-        report = self._report()
+        output = None
         if self.json is not None:
-            with writing(f"--json {self.json}"):
-                write_json(self.json, report.to_json())
+            reads = read_by(self.data, self.eval_data, self.audioset, self.labels, self.audio, self.black_list)
+            output = Output("--json", self.json, _FOUND, reads, self.overwrite)
+        report = self._report()
+        if output is not None:
+            with output.replaced() as temporary:
+                temporary.write_text(to_json_text(report.to_json(), indent=2) + "\n", encoding="utf-8")
         _print(report)
         return 1 if report.hurts else 0
 

@@ -8,7 +8,10 @@ from pathlib import Path
 from ..backbones import BACKBONES
 from ..costs import count_costs, markdown
 from ..errors import UserError
-from ..files import replaced, to_json_text, writing
+from ..files import to_json_text
+from ..outputs import Kind, Output
+
+_PAGE = Kind("a page of glat costs", begins="# What GL-AT costs")
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,14 @@ class CountCosts:
     """Write the table into this Markdown file in place of printing it."""
     json: bool = False
     """Print JSON."""
+    overwrite: bool = False
+    """Replace a file that is not a result of this command, too."""
 
     def __call__(self) -> int:
         """Returns 0."""
         if not math.isfinite(self.width):
             raise UserError(f"--width is {self.width}; wanted a positive factor, such as 1 or 0.25")
-        if self.markdown is not None and not self.markdown.parent.is_dir():
-            raise UserError(f"--markdown: there is no folder {self.markdown.parent}")
+        output = None if self.markdown is None else Output("--markdown", self.markdown, _PAGE, (), self.overwrite)
         counted = [
             count_costs(name, self.width, self.num_classes, self.num_crops, self.crop_seconds, self.clip_seconds)
             for name in BACKBONES
@@ -43,8 +47,8 @@ class CountCosts:
         if self.json:
             print(to_json_text([asdict(c) for c in counted], indent=2))
         page = markdown(counted, self.command(), self.width, self.clip_seconds, self.num_classes)
-        if self.markdown is not None:
-            with writing(f"--markdown {self.markdown}"), replaced(self.markdown) as temporary:
+        if output is not None:
+            with output.replaced() as temporary:
                 temporary.write_text(page, encoding="utf-8")
         elif not self.json:
             sys.stdout.write(page)

@@ -1,6 +1,5 @@
 """`glat evaluate`: Table 2 of a run with its intervals, on the run's own evaluation clips or on others."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,14 @@ from ..data.loading.batches import Loading
 from ..errors import UserError
 from ..evaluation.report import Report, report
 from ..evaluation.score import remarks, score
-from ..files import replaced, write_json, writing
+from ..files import to_json_text
+from ..outputs import Kind, Output, read_by
 from ..runs import folder as run
+from ..text import CsvWriter
 from .trained import TrainedFlags
+
+_TABLE = Kind("a table of glat evaluate", begins="class,clips,AP_global")
+_FOUND = Kind("a JSON of glat evaluate", begins=r'\{\s*"run":[^{}]*"best":[^{}]*"crop_pooling":')
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Evaluate(TrainedFlags):
     """Write a line a class into this file: its clips, and by stream AP and AUC with their intervals."""
     json: Path | None = None
     """Write all that was found into this file."""
+    overwrite: bool = False
+    """Replace a file that is not a result of this command, too."""
 
     def __call__(self) -> int:
         """Returns 0."""
@@ -56,8 +62,9 @@ class Evaluate(TrainedFlags):
 
 def _evaluate(command: Evaluate) -> int:
     _check(command)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    table, everything = _outputs(command, run.open_run(command.run))
     opened, model = command.open()
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     rate = model.global_.sample_rate_hz
     clips, skipped, notes = _own(opened, rate) if command.data is None else _others(command, opened, rate)
     model.check_clip(clips.clip_samples)
@@ -88,15 +95,15 @@ def _evaluate(command: Evaluate) -> int:
     left_out = run.skipped_lines(skipped, listed="--json lists them")
     for line in (*notes, *remarks(found.evaluation, found.classes), *left_out):
         console.print(line)
-    if command.csv is not None:
-        with writing(f"--csv {command.csv}"):
-            _write_csv(command.csv, found)
-    if command.json is not None:
-        everything = {"run": str(command.run), "best": command.best, "crop_pooling": opened.config.model.crop_pooling}
-        everything |= {"data": str(command.data or "of the run"), "notes": notes}
-        everything |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
-        with writing(f"--json {command.json}"):
-            write_json(command.json, everything)
+    if table is not None:
+        with table.replaced() as temporary:
+            _write_csv(temporary, found)
+    if everything is not None:
+        values = {"run": str(command.run), "best": command.best, "crop_pooling": opened.config.model.crop_pooling}
+        values |= {"data": str(command.data or "of the run"), "notes": notes}
+        values |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
+        with everything.replaced() as temporary:
+            temporary.write_text(to_json_text(values, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -109,10 +116,17 @@ def _check(command: Evaluate) -> None:
         value = getattr(command, flag)
         if value is not None and value < least:
             raise UserError(f"--{flag.replace('_', '-')} is {value}; give {least} or more")
-    for flag in ("csv", "json"):
-        path = getattr(command, flag)
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise UserError(f"--{flag} {path}: give a file in a folder that exists")
+
+
+def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output | None]:
+    """Where the table and all that was found go, looked at before anything is scored."""
+    recorded = opened.config.data
+    reads = read_by(command.data, command.labels, recorded.data, recorded.eval_data, recorded.labels)
+    flags = (("--csv", command.csv, _TABLE), ("--json", command.json, _FOUND))
+    table, everything = (
+        None if path is None else Output(flag, path, kind, reads, command.overwrite) for flag, path, kind in flags
+    )
+    return table, everything
 
 
 Loaded = tuple[ClipSource, tuple[Skipped, ...], list[str]]
@@ -158,9 +172,8 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
 
 def _write_csv(path: Path, found: Report) -> None:
     rows = list(found.rows())
-    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows
-        )
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = CsvWriter(file)
+        writer.writerow(rows[0])
+        for row in rows:
+            writer.writerow(f"{value:.6f}" if isinstance(value, float) else value for value in row.values())

@@ -9,7 +9,8 @@ import tyro
 
 from ..errors import UserError
 from ..files import writing
-from ..plots.runs import Recorded, plot_runs
+from ..outputs import PICTURE, Output
+from ..plots.runs import PARTS, Recorded, plot_runs
 from ..plots.style import PICTURES
 
 
@@ -21,6 +22,9 @@ class Plot:
     """Folders of training runs, finished or not."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """A folder for the pictures, or one file for all of them (.png, .pdf, .svg, .jpg); without it, the run's folder."""
+
+    overwrite: bool = False
+    """Replace a file that is not a result of this command, too."""
 
     def __call__(self) -> int:
         """Returns 0, also where something is missing and said."""
@@ -36,12 +40,16 @@ class Plot:
                 raise UserError(f"--out {out}: give a folder, or a file that ends in one of {', '.join(PICTURES)}")
             if not out.parent.is_dir():
                 raise UserError(f"--out: there is no folder {out.parent}")
+        files = [out / f"{name}.png" for name in PARTS] if not out.suffix or out.is_dir() else [out]
+        for path in files:
+            if path.parent.is_dir():
+                Output("--out", path, PICTURE, (), self.overwrite)
         found = [Recorded.of(folder) for folder in self.runs]
         for run in found:
             for line in run.missing():
                 print(line, file=sys.stderr)
         with writing(f"--out {out}"):
-            if not out.suffix:
+            if not out.suffix and not out.is_dir():
                 out.mkdir(exist_ok=True)
             written = plot_runs(found, out)
         for path in written:

@@ -1,6 +1,5 @@
 """`glat sweep`: the paper's Figure 2 on any data."""
 
-import csv
 import json
 import signal
 import sys
@@ -19,11 +18,14 @@ import glat
 from ..config import TrainConfig
 from ..errors import UserError
 from ..evaluation.score import ROWS
-from ..files import replaced, write_json
+from ..files import write_json
+from ..outputs import PICTURE, Kind, Output
 from ..plots.sweep import plot_sweep
 from ..sweep import rows, run_all, summary, trials
+from ..text import CsvWriter
 
 SWEEP, RESULTS, FIGURE = "sweep.json", "results.csv", "figure2.png"
+_TABLE = Kind("a table of glat sweep", begins="run(,num_crops,|\r?\n)")
 
 Number = TypeVar("Number", int, float)
 
@@ -49,6 +51,8 @@ class Sweep:
     train: Path | None = None
     """train.py; without it, that of the source tree which glat is installed from."""
     flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    overwrite: bool = False
+    """Replace a results.csv or figure2.png that is not of a sweep, too."""
     config: Annotated[TrainConfig | None, tyro.conf.Suppress] = None
 
     def __call__(self) -> int:
@@ -71,6 +75,8 @@ def _sweep(command: Sweep) -> int:
         raise UserError(f"there is no {train}; give --train with the path of glat's train.py")
     _check_flags(command)
     _claim(command.out, command.flags)
+    results = Output("--out", command.out / RESULTS, _TABLE, (), command.overwrite)
+    figure = Output("--out", command.out / FIGURE, PICTURE, (), command.overwrite)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     asked = trials(command.out, counts, lengths, seeds)
     waiting = [trial for trial in asked if trial.result() is None]
@@ -78,11 +84,13 @@ def _sweep(command: Sweep) -> int:
     with _ended_by_signal():
         failed = run_all(waiting, train, command.flags, command.processes, console.print)
     lines = list(rows(asked))
-    _write_csv(command.out / RESULTS, lines)
+    with results.replaced() as temporary:
+        _write_csv(temporary, lines)
     found = summary(lines)
     if found:
         console.print(_table(found))
-        plot_sweep(found, command.out / FIGURE)
+        with figure.replaced() as temporary:
+            plot_sweep(found, temporary)
         console.print(f"{command.out / FIGURE}, {command.out / RESULTS}")
     if len(steps := {line["steps"] for line in lines}) > 1:
         console.print(f"not trained equally long: {min(steps)} to {max(steps)} steps; {RESULTS} has them")
@@ -144,10 +152,10 @@ def _ended_by_signal() -> Iterator[None]:
 
 
 def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    with replaced(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]) if lines else ["run"])
-        writer.writeheader()
-        writer.writerows(lines)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = CsvWriter(file)
+        writer.writerow(lines[0] if lines else ["run"])
+        writer.writerows(line.values() for line in lines)
 
 
 def _table(found: Mapping[tuple[int, float], Mapping[str, tuple[float, float]]]) -> Table:

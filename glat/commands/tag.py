@@ -1,6 +1,5 @@
 """`glat tag`: what sounds in recordings, and which seconds say so."""
 
-import csv
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,13 @@ from rich.text import Text
 
 from .. import machine
 from ..errors import UserError
-from ..files import to_json_text, writing
+from ..files import to_json_text
 from ..inference import for_inference
+from ..outputs import PICTURE, Output
 from ..plots.style import PICTURES
 from ..plots.tagged import plot_tagged
 from ..tagging import Tagged, tag_file
+from ..text import CsvWriter
 from .trained import TrainedFlags
 
 
@@ -34,6 +35,8 @@ class Tag(TrainedFlags):
     """Print CSV, a line a tag."""
     plot: Path | None = None
     """Draw the log-mel spectrograms with the crops, and the frame scores, into this PNG."""
+    overwrite: bool = False
+    """Replace a file that is not a result of this command, too."""
 
     def __call__(self) -> int:
         """Returns 2 when a recording could not be read, after the others are done."""
@@ -47,10 +50,9 @@ def _tag(command: Tag) -> int:
         raise UserError("--json and --csv exclude each other; give one")
     if command.top < 1:
         raise UserError(f"--top is {command.top}; give at least 1")
-    if command.plot is not None and not command.plot.parent.is_dir():
-        raise UserError(f"--plot: there is no folder {command.plot.parent}")
-    if command.plot is not None and (command.plot.suffix not in PICTURES or command.plot.is_dir()):
+    if command.plot is not None and command.plot.suffix not in PICTURES:
         raise UserError(f"--plot {command.plot}: give a file that ends in one of {', '.join(PICTURES)}")
+    plot = None if command.plot is None else Output("--plot", command.plot, PICTURE, command.files, command.overwrite)
     opened, model = command.open()
     device = machine.pick_device()
     model = for_inference(model.to(device))
@@ -67,14 +69,14 @@ def _tag(command: Tag) -> int:
         _print_csv(tagged)
     else:
         _print_tables(tagged)
-    if command.plot is not None and tagged:
-        with writing(f"--plot {command.plot}"):
-            plot_tagged(tagged, command.plot)
+    if plot is not None and tagged:
+        with plot.replaced() as temporary:
+            plot_tagged(tagged, temporary)
     return 2 if failed else 0
 
 
 def _print_csv(tagged: list[Tagged]) -> None:
-    writer = csv.writer(sys.stdout)
+    writer = CsvWriter(sys.stdout)
     crop = ("crop_class", "crop_start_seconds", "crop_end_seconds", "crop_peak", "crop_probability")
     writer.writerow(("file", "class", "probability", "global", "local", *crop))
     for item in tagged:

@@ -20,6 +20,7 @@ from ..runs.folder import open_run, read_metrics
 from .style import COLOURS, STREAM_COLOURS, plain, save, tidy
 
 LINES: dict[str, Any] = {"total": "-", "fused": "-", "global": "--", "local": ":"}
+PARTS = ("curves", "classes", "crop_starts")  # the pictures of `plot_runs`
 ALL_LINES = 3  # runs of which every stream is drawn; of more, the total loss and the fused mAP
 MOST_BARS = 40  # classes that are all drawn; of more, the largest gains and losses
 
@@ -98,7 +99,7 @@ def plot_runs(runs: Sequence[Recorded], out: Path) -> list[Path]:
     heard = [run for run in evaluated if run.evaluation and run.evaluation.get("crop_starts")]
     if heard:
         parts.append(("crop_starts", (8.0, 0.8 + 2.1 * len(heard)), _draw_crop_starts, heard))
-    if out.suffix:
+    if out.suffix and not out.is_dir():
         width, heights = max(size[0] for _, size, _, _ in parts), [size[1] for _, size, _, _ in parts]
         whole = Figure(figsize=(width, sum(heights)), layout="constrained")
         for panel, (_, _, draw, which) in zip(

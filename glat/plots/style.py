@@ -1,11 +1,12 @@
 """What all pictures share, and the picture of what GL-AT heard in recordings."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..files import replaced
+from ..files import DRAWN, replaced
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")  # suffixes that a picture's file may have
 
@@ -15,9 +16,15 @@ STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all; the suffix chooses the format."""
+    """Write a figure, whole or not at all; the suffix chooses the format. Its metadata say that glat drew it."""
+    kind = path.suffix.removeprefix(".")
+    options: dict[str, Any]
+    if kind == "jpg":
+        options = {"pil_kwargs": {"comment": DRAWN}}
+    else:
+        options = {"metadata": {"Software" if kind == "png" else "Creator": DRAWN.decode()}}
     with replaced(path) as temporary:
-        figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix("."))
+        figure.savefig(temporary, dpi=150, format=kind, **options)
 
 
 def plain(label: str) -> str:

@@ -90,7 +90,10 @@ def test_the_page_names_the_flags_it_was_made_with(monkeypatch, capsys):
         ({"crop_seconds": 11.0}, "crop_seconds is 11.0, and a clip has 10.00 s"),
         ({"crop_seconds": 0.0}, "crops of 0.0 s"),
         ({"num_crops": 528}, "num_crops is 528"),
-        ({"markdown": Path("missing/folder/costs.md")}, "--markdown: there is no folder missing/folder"),
+        (
+            {"markdown": Path("missing/folder/costs.md")},
+            "--markdown missing/folder/costs.md: give a file in a folder that exists",
+        ),
     ],
 )
 def test_bad_flags_are_named(changes, said):
