@@ -1,19 +1,26 @@
-"""The `glat` command, the flags of train.py, and how both say what went wrong."""
+"""The `glat` command, the flags of train.py, and how both say what went wrong.
+
+A command is imported when it runs: `glat --help` imports neither torch nor any of the commands.
+"""
 
 import errno
+import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
+from . import __version__
 from .commands import COMMANDS
-from .commands.sweep import Sweep
-from .config import PRESETS, TrainConfig
 from .errors import Stopped, UserError
+
+if TYPE_CHECKING:
+    from .commands.sweep import Sweep
+    from .config import TrainConfig
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -45,12 +52,16 @@ def reporting_user_errors() -> Iterator[None]:
         sys.exit(2)
 
 
-def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
+def parse_train_config(arguments: Sequence[str]) -> "TrainConfig":
     """The flags of train.py over the defaults of ``--preset``.
 
     Raises:
         UserError: an unknown preset. Unknown flags and values print what is known and exit with status 2.
     """
+    import tyro
+
+    from .config import PRESETS, TrainConfig
+
     preset = "paper"
     for i, argument in enumerate(arguments):
         if argument == "--preset" and i + 1 < len(arguments):
@@ -74,14 +85,50 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if name == "train":  # says itself what goes wrong, as `python train.py` does
+        from .commands.train import run
+
+        run(arguments)
+        return
     with reporting_user_errors():
-        if sys.argv[1:2] == ["sweep"]:
-            sys.exit(_parse_sweep(sys.argv[2:])())
-        command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="glat", config=(tyro.conf.OmitArgPrefixes,))
-        sys.exit(command())
+        if name in ("", "-h", "--help"):
+            print(usage())
+            sys.exit(0 if name else 2)
+        if name == "--version":
+            print(f"glat {__version__}")
+            sys.exit(0)
+        if name not in COMMANDS:
+            raise UserError(f"there is no command {name!r}; choose one of {', '.join(COMMANDS)}, or see glat --help")
+        sys.exit(_parse_sweep(arguments)() if name == "sweep" else _parse(name, arguments)())
 
 
-def _parse_sweep(arguments: Sequence[str]) -> Sweep:
+def usage() -> str:
+    """What `glat --help` prints."""
+    lines = ["usage: glat COMMAND [flags]; glat COMMAND --help lists its flags", ""]
+    for name, command in COMMANDS.items():
+        lines += textwrap.wrap(command.help, 100, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
+    return "\n".join([*lines, "", "  --version   the version of glat"])
+
+
+def _command(name: str) -> Callable[..., Any]:
+    """The class of a command, which is imported here."""
+    found = COMMANDS[name]
+    return getattr(importlib.import_module(f".commands.{found.module}", __package__), found.name)
+
+
+def _parse(name: str, arguments: Sequence[str]) -> Callable[[], int]:
+    import tyro
+
+    command: Callable[[], int] = tyro.cli(
+        _command(name), prog=f"glat {name}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)
+    )
+    return command
+
+
+def _parse_sweep(arguments: Sequence[str]) -> "Sweep":
     """The flags of `glat sweep`; all others are train.py's, and are looked at before a run starts."""
-    command, flags = tyro.cli(Sweep, prog="glat sweep", args=list(arguments), return_unknown_args=True)
+    import tyro
+
+    command, flags = tyro.cli(_command("sweep"), prog="glat sweep", args=list(arguments), return_unknown_args=True)
     return replace(command, flags=tuple(flags), config=parse_train_config(flags))

@@ -1,7 +1,6 @@
 """What this machine can do: device, precision, memory, versions."""
 
 import ctypes
-import importlib.util
 import platform
 import subprocess
 import sys
@@ -135,8 +134,6 @@ def missing() -> list[str]:
             f"select_crops on the CPU: {found}. With a C++ compiler: "
             "pip install scikit-build-core cmake ninja, then pip install --no-build-isolation -e ."
         )
-    if importlib.util.find_spec("nvidia.dali") is None:
-        lines.append("DALI is not installed (Linux only); recordings are decoded by soundfile and soxr")
     if not torch.cuda.is_available():
         lines.append("no GPU: training runs on the CPU, in small")
     return lines

@@ -40,12 +40,12 @@ class Trial:
         """What train.py printed; beside the run's folder, which a run wants to make itself."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
-    def command(self, train: Path, flags: Sequence[str]) -> list[str]:
-        """How train.py is called."""
+    def command(self, train: Sequence[str], flags: Sequence[str]) -> list[str]:
+        """How train.py is called; `train` is the command without flags."""
         own: dict[str, Any] = {"num-crops": self.num_crops, "crop-seconds": self.crop_seconds, "seed": self.seed}
         own |= {"run-dir": self.folder, "resume": "auto"}
         pairs = itertools.chain.from_iterable((f"--{name}", str(value)) for name, value in own.items())
-        return [sys.executable, str(train), *flags, *pairs]
+        return [*train, *flags, *pairs]
 
     def result(self) -> dict[str, float] | None:
         """mAP by stream and the steps that were made; None for a run that has not ended."""
@@ -70,7 +70,7 @@ def trials(out: Path, counts: Sequence[int], lengths: Sequence[float], seeds: Se
 
 
 def run_all(
-    waiting: Sequence[Trial], train: Path, flags: Sequence[str], processes: int, say: Callable[[str], None]
+    waiting: Sequence[Trial], train: Sequence[str], flags: Sequence[str], processes: int, say: Callable[[str], None]
 ) -> list[Trial]:
     """Run trials, `processes` at a time; a failed one is said and does not stop the others.
 
@@ -108,7 +108,7 @@ def run_all(
     return failed
 
 
-def _start(trial: Trial, train: Path, flags: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(trial: Trial, train: Sequence[str], flags: Sequence[str], env: Mapping[str, str]) -> subprocess.Popen[bytes]:
     with ExitStack() as stack:
         log = stack.enter_context(trial.log.open("ab"))
         if sys.platform != "win32":

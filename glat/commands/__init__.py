@@ -1,26 +1,45 @@
 """The `glat` commands, one file each: a frozen dataclass whose fields are the flags, and whose call does the work.
 
-A call returns the exit status.
+A call returns the exit status. `COMMANDS` names them without importing them.
 """
 
-from collections.abc import Callable
+from typing import NamedTuple
 
-from .check_data import CheckData
-from .costs import CountCosts
-from .doctor import Doctor
-from .evaluate import Evaluate
-from .pack import Pack
-from .plot import Plot
-from .sweep import Sweep
-from .tag import Tag
 
-COMMANDS: dict[str, Callable[..., Callable[[], int]]] = {
-    "tag": Tag,
-    "evaluate": Evaluate,
-    "plot": Plot,
-    "sweep": Sweep,
-    "pack": Pack,
-    "check-data": CheckData,
-    "costs": CountCosts,
-    "doctor": Doctor,
+class Command(NamedTuple):
+    """Where a command is: a module of this package, its class, and what `glat --help` says of it."""
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS = {
+    "train": Command("train", "run", "Train a model; the flags are those of train.py."),
+    "tag": Command("tag", "Tag", "Say what sounds in recordings, and which seconds decided it."),
+    "evaluate": Command(
+        "evaluate",
+        "Evaluate",
+        "Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals.",
+    ),
+    "plot": Command(
+        "plot", "Plot", "Draw the curves of runs, the classes that fusion helps and harms, and where the crops start."
+    ),
+    "sweep": Command(
+        "sweep", "Sweep", "Train one run for every number and length of crops, and draw mAP against both."
+    ),
+    "pack": Command(
+        "pack", "Pack", "Pack recordings into HDF5 files with the layout of PANNs; goes on where it was stopped."
+    ),
+    "check-data": Command(
+        "check_data", "CheckData", "Decode every recording and say what would hurt training; --data may be packs, too."
+    ),
+    "costs": Command(
+        "costs", "CountCosts", "Count parameters and FLOPs of every backbone, alone and in GL-AT; nothing is computed."
+    ),
+    "doctor": Command(
+        "doctor",
+        "Doctor",
+        "Print versions and devices, which implementation of each operator will run, and what is missing.",
+    ),
 }

@@ -13,8 +13,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-import glat
-
 from ..config import TrainConfig
 from ..errors import UserError
 from ..evaluation.score import ROWS
@@ -49,7 +47,7 @@ class Sweep:
     processes: int = 1
     """Runs at a time; the cores and GPUs are shared out among them."""
     train: Path | None = None
-    """train.py; without it, that of the source tree which glat is installed from."""
+    """A train.py; without it, that of this installation."""
     flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     overwrite: bool = False
     """Replace a results.csv or figure2.png that is not of a sweep, too."""
@@ -70,9 +68,9 @@ def _sweep(command: Sweep) -> int:
         raise UserError("--num-crops, --crop-seconds and --seeds: give numbers above 0; a seed may be 0")
     if command.processes < 1:
         raise UserError(f"--processes is {command.processes}; give 1 or more")
-    train = command.train or Path(glat.__file__).parents[1] / "train.py"
-    if not train.is_file():
-        raise UserError(f"there is no {train}; give --train with the path of glat's train.py")
+    if command.train is not None and not command.train.is_file():
+        raise UserError(f"--train {command.train}: there is no such file; give glat's train.py, or leave it out")
+    train = (sys.executable, *(("-m", "glat", "train") if command.train is None else (str(command.train),)))
     _check_flags(command)
     _claim(command.out, command.flags)
     results = Output("--out", command.out / RESULTS, _TABLE, (), command.overwrite)

@@ -1,5 +1,6 @@
 """Batches on the device, in the order a sampler asks for, from clips in memory, packs and encoded files."""
 
+import importlib
 import importlib.util
 import warnings
 from collections import deque
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 from ..clips import Batch, Clips, ClipSource, Skipped
 from ..parallel import cores
 from ..recordings.encoded import EncodedClips
@@ -86,6 +87,8 @@ def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choi
         raise UserError("--loader memory: these clips are still encoded; load them with the same loader")
     if loader == "soundfile":
         return Choice("soundfile", "as --loader says")
+    if loader == "auto" and device.type == "cpu" and (source.rates_hz != source.sample_rate_hz).any():
+        return Choice("soundfile", "without a GPU, soxr resamples faster than DALI's path")
     obstacle = _obstacle(source)
     if loader == "dali":
         if obstacle:
@@ -93,19 +96,27 @@ def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choi
         return Choice("dali", "as --loader says")
     if obstacle:
         return Choice("soundfile", obstacle)
-    if device.type == "cpu" and (source.rates_hz != source.sample_rate_hz).any():
-        return Choice("soundfile", "without a GPU, soxr resamples faster than DALI's path")
     return Choice("dali", "it decodes fastest")
+
+
+def dali_missing() -> str | None:
+    """Why DALI does not run here, None where it does; the first call imports it, which takes a second or two."""
+    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
+        return "DALI is not installed (pip has it for Linux only)"
+    try:
+        importlib.import_module("nvidia.dali")
+    except Exception as error:  # of its own libraries, too: whatever it is, soundfile reads the files
+        return f"DALI does not load ({first_line(error)})"
+    return None
 
 
 def _obstacle(source: EncodedClips) -> str | None:
     """Why DALI cannot read a source."""
-    if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
-        return "DALI is not installed"
     if torch.version.hip is not None:
         return "DALI does not run on AMD's GPUs"
-    foreign = sorted(source.formats - _DALI_FORMATS)
-    return f"DALI reads no {' or '.join(foreign)} files" if foreign else None
+    if foreign := sorted(source.formats - _DALI_FORMATS):
+        return f"DALI reads no {' or '.join(foreign)} files"
+    return dali_missing()
 
 
 def batches(

@@ -461,8 +461,12 @@ def test_the_choice_is_made_by_format_rate_and_device(tmp_path, monkeypatch):
         batches(mp3, [], device=CPU, loader="dali", report=pytest.fail)
     with pytest.raises(UserError, match="--loader fast; give one of auto, memory, dali, soundfile"):
         choose_loader(right, "fast", CPU)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "nvidia.dali", None)  # what importing it then raises stands for a broken library
+        reason = "DALI does not load (import of nvidia.dali halted; None in sys.modules)"
+        assert choose_loader(right, "auto", CPU) == ("soundfile", reason)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert choose_loader(right, "auto", CPU) == ("soundfile", "DALI is not installed")
+    assert choose_loader(right, "auto", CPU) == ("soundfile", "DALI is not installed (pip has it for Linux only)")
     with pytest.raises(UserError, match="DALI is not installed"):
         choose_loader(right, "dali", CPU)
 
