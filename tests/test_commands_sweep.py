@@ -129,7 +129,7 @@ def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(s
         (("--iterations", 2, "--num-crops", "1,x"), "--num-crops 1,x: give numbers separated by commas"),
         (("--iterations", 2, "--seed=1"), "--seed is what a sweep gives to each of its runs; give --seeds instead"),
         (("--iterations", 2, "--processes", 0), "--processes is 0"),
-        (("--iterations", 2, "--train", "nowhere.py"), "--train nowhere.py: there is no such file; give glat's train.py"),
+        (("--iterations", 2, "--train", "nowhere.py"), "--train nowhere.py: there is no such file"),
         (("--iterations", 2, "--colour", "red"), "--colour"),
     ],
 )
