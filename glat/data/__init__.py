@@ -2,7 +2,8 @@
 
 from .clips import Batch, Clips, ClipSource, Data, Event, Skipped, fingerprint
 from .loading.batches import batches, choose_loader
-from .recordings.audio import UnreadableAudio, read_audio
+from .recordings.audio import read_audio
+from .recordings.decoding import UnreadableAudio
 from .soundscapes.mix import Mixer
 from .sources import load, load_for_evaluation
 from .targets import Targets

@@ -16,8 +16,11 @@ from nvidia.dali import Pipeline, fn, types
 from torch import Tensor
 
 from ...errors import UserError, first_line
-from ..recordings.audio import UnreadableAudio, frames_for, wrong_peak
+from ..recordings.audio import frames_for
+from ..recordings.containers import Damaged, examine
+from ..recordings.decoding import UnreadableAudio
 from ..recordings.encoded import EncodedClips
+from ..recordings.level import wrong_peak
 from ..recordings.resample import can_resample, resample
 from .rows import RowByRow
 

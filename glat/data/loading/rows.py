@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..clips import Clips, ClipSource
-from ..recordings.audio import UnreadableAudio
+from ..recordings.decoding import UnreadableAudio
 
 
 class Maker(Protocol):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ..clips import ClipSource, Data, Skipped
-from ..recordings.audio import UnreadableAudio, to_int16
+from ..recordings.audio import to_int16
 from ..recordings.audioset import read_class_labels
+from ..recordings.decoding import UnreadableAudio
 from ..recordings.manifest import Recording, split
 from ..targets import Targets
 

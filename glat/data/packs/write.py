@@ -30,7 +30,8 @@ from ...files import remove_temporary, replaced, write_json
 from ...text import CsvWriter
 from ..clips import Skipped, fingerprint
 from ..parallel import cores
-from ..recordings.audio import Clip, UnreadableAudio, read_clip
+from ..recordings.audio import Clip, read_clip
+from ..recordings.decoding import UnreadableAudio
 from ..recordings.manifest import Manifest, Recording
 from .read import MANIFEST
 

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from ..clips import Skipped, fingerprint
 from ..packs.read import PackedClips, recordings
 from ..parallel import in_parallel
-from .audio import UnreadableAudio, decode, wrong_peak
+from .decoding import Header, UnreadableAudio, decode_mono
+from .level import CLIPPED_SHARE, FULL_SCALE, Meter
 from .manifest import Recording
 
-FULL_SCALE = 32_766.5 / 32_768  # what 16 bits cannot pass, whatever decoder
-CLIPPED_SHARE = 1e-3
 _IMBALANCE = 10.0
 _CLIP_SECONDS = 10.0
 _USUAL_RATE_HZ = 32_000
@@ -37,6 +36,7 @@ class Sound:
     peak: float = 0.0  # of full scale
     clipped: float = 0.0  # share of samples at full scale or above
     sha256: str = ""  # of the samples
+    remarks: tuple[str, ...] = ()  # what is odd about what is heard
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,29 @@ def listen(listed: Sequence[Recording], workers: int | None = None) -> list[Soun
 
     def look(i: int) -> Sound:
         recording = listed[i]
+        digest = hashlib.sha256()
+
+        def begin(_: Header) -> Callable[[NDArray[np.float32]], None]:
+            nonlocal digest
+            digest = hashlib.sha256()
+            return lambda mono: digest.update(np.ascontiguousarray(mono).data)
+
         try:
-            mono, rate_hz, channels = decode(recording.path)
+            facts = decode_mono(recording.path, begin)
         except UnreadableAudio as error:
             return Sound(recording.name, recording.labels, error.reason)
-        return _sound(recording, mono, rate_hz, channels)
+        return Sound(
+            recording.name,
+            recording.labels,
+            None,
+            facts.header.rate_hz,
+            facts.header.channels,
+            facts.samples / facts.header.rate_hz,
+            facts.peak,
+            facts.clipped,
+            digest.hexdigest(),
+            facts.remarks,
+        )
 
     return in_parallel(look, len(listed), workers)
 
@@ -138,7 +156,7 @@ def listen_to_packs(packed: PackedClips, workers: int | None = None) -> list[Sou
         except UnreadableAudio as error:
             return Sound(listed[i].name, listed[i].labels, error.reason)
         if facts[shard] is None:  # packed by PANNs' programs
-            return _sound(listed[i], wave, packed.sample_rate_hz, 1)
+            return _sound(listed[i], wave, packed.sample_rate_hz, 1, packed.sample_rate_hz)
         hashes, rates, channels = facts[shard]
         if hashlib.sha256(wave.data).digest() != hashes[index].tobytes():
             return Sound(listed[i].name, listed[i].labels, "is not what was packed: the file is damaged")
@@ -178,29 +196,23 @@ def judge(
 
 
 def _sound(
-    recording: Recording,
-    samples: NDArray[Any],
-    rate_hz: int,
-    channels: int,
-    sample_rate_hz: int | None = None,  # of the samples, where they were resampled
+    recording: Recording, wave: NDArray[np.int16], rate_hz: int, channels: int, sample_rate_hz: int
 ) -> Sound:
-    full = 32_767.0 if samples.dtype.kind == "i" else 1.0
-    peak = max(float(samples.max()), -float(samples.min())) / full
+    """Of a packed clip, at the pack's rate; the file it was packed from had a rate and channels of its own."""
+    meter = Meter()
+    meter.mono((wave.astype(np.float32) / 32_767)[:, None])
     return Sound(
         recording.name,
         recording.labels,
-        wrong_peak(peak),
+        meter.refusal(),
         rate_hz,
         channels,
-        len(samples) / (sample_rate_hz or rate_hz),
-        peak,
-        _clipped(samples, FULL_SCALE * full) if peak >= FULL_SCALE else 0.0,
-        hashlib.sha256(samples.tobytes()).hexdigest(),
+        len(wave) / sample_rate_hz,
+        meter.peak,
+        meter.clipped_share,
+        hashlib.sha256(wave.tobytes()).hexdigest(),
+        meter.remarks() if meter.refusal() is None else (),
     )
-
-
-def _clipped(samples: NDArray[Any], limit: float) -> float:
-    return float(np.count_nonzero((samples >= limit) | (samples <= -limit)) / len(samples))
 
 
 def _recorded(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]] | None:

@@ -17,7 +17,8 @@ from ...errors import UserError
 from ..clips import ClipSource, Skipped
 from ..parallel import in_parallel
 from ..targets import Targets
-from .audio import Header, UnreadableAudio, read_header, read_samples, rounded_up, to_int16
+from .audio import read_samples, rounded_up, to_int16
+from .decoding import Header, UnreadableAudio, read_header
 from .manifest import AUDIO_SUFFIXES, Recording
 from .resample import resampled_length
 
@@ -34,12 +35,14 @@ class EncodedClips(ClipSource):
     sizes: NDArray[np.int64]  # [M], in bytes
     frames: NDArray[np.int64]  # [M], samples at the clip's own rate
     rates_hz: NDArray[np.int32]  # [M]
-    is_integer: NDArray[np.bool_]  # [M], as of `Header`
+    is_integer: NDArray[np.bool_]  # [M], as of `Header`, and the next two
+    is_plain: NDArray[np.bool_]  # [M]
+    channels: NDArray[np.int32]  # [M]
     formats: frozenset[str]  # libsndfile's names
 
     storage = "files"
     wave_dtype = torch.float32
-    row_arrays = ("file", "offsets", "sizes", "frames", "rates_hz", "is_integer")
+    row_arrays = ("file", "offsets", "sizes", "frames", "rates_hz", "is_integer", "is_plain", "channels")
 
     def read(self, row: int) -> NDArray[np.int16]:
         """The valid samples of a clip.
@@ -208,6 +211,8 @@ def _open(
         frames=frames,
         rates_hz=rates_hz,
         is_integer=np.array([header.is_integer for _, header, _ in kept]),
+        is_plain=np.array([header.is_plain for _, header, _ in kept]),
+        channels=np.array([header.channels for _, header, _ in kept], np.int32),
         lengths=np.minimum(lengths, clip_samples),
         formats=frozenset(header.format for _, header, _ in kept),
         names=tuple(item.name for item, _, _ in kept),

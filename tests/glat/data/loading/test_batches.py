@@ -17,7 +17,8 @@ from sounds import encoded, in_memory, noise, write_tar
 
 from glat.data import Clips, Skipped
 from glat.data.loading.batches import batches, choose_loader
-from glat.data.recordings.audio import UnreadableAudio, read_audio
+from glat.data.recordings.audio import read_audio
+from glat.data.recordings.decoding import UnreadableAudio
 from glat.data.recordings.encoded import encoded_from_manifest, encoded_from_tar
 from glat.data.recordings.manifest import Recording
 from glat.errors import UserError

@@ -12,7 +12,8 @@ import soundfile
 from glat.data.clips import fingerprint
 from glat.data.packs.read import is_pack, load_packs, open_packs
 from glat.data.packs.write import pack
-from glat.data.recordings.audio import UnreadableAudio, to_int16
+from glat.data.recordings.audio import to_int16
+from glat.data.recordings.decoding import UnreadableAudio
 from glat.data.recordings.manifest import read_manifest, split
 from glat.errors import UserError
 

@@ -1,0 +1,176 @@
+"""MPEG audio (MP3): the frames are counted, whatever the counting frame at the start says."""
+
+import struct
+from dataclasses import dataclass
+
+from .layout import Bytes, Damaged, Layout, patched
+
+_BITRATES = {  # kbit/s by (MPEG version 1, layer)
+    (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES_HZ = (44_100, 48_000, 32_000)
+_BUFFER = 1 << 18
+_DELAY_FRAMES = 6
+
+
+@dataclass(frozen=True)
+class _Frame:
+    bytes: int
+    rate_hz: int
+    layer: int
+    is_first_version: bool
+    is_mono: bool
+    header: bytes
+
+    @property
+    def tag_at(self) -> int:
+        """Where a counting frame's tag stands: behind the header and the empty side information."""
+        if self.is_first_version:
+            return 4 + (17 if self.is_mono else 32)
+        return 4 + (9 if self.is_mono else 17)
+
+    def least_samples(self, frames: int) -> int:
+        """What so many frames decode to, less what encoders note as their delay and padding."""
+        samples = 384 if self.layer == 1 else 1152 if self.layer == 2 or self.is_first_version else 576
+        return max(0, frames - _DELAY_FRAMES) * samples
+
+    def follows(self, other: "_Frame") -> bool:
+        return (self.rate_hz, self.layer, self.is_first_version) == (
+            other.rate_hz,
+            other.layer,
+            other.is_first_version,
+        )
+
+
+def frame_of(head: bytes) -> _Frame | None:
+    """The frame whose header four bytes are, if they are one; not of free bit rates."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer_code = head[1] >> 3 & 3, head[1] >> 1 & 3
+    bitrate_code, rate_code = head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer_code == 0 or bitrate_code in (0, 15) or rate_code == 3 or head[3] & 3 == 2:
+        return None
+    layer, first = 4 - layer_code, version == 3
+    bitrate = 1000 * _BITRATES[first, layer][bitrate_code]
+    rate = _RATES_HZ[rate_code] // {3: 1, 2: 2, 0: 4}[version]
+    padding = head[2] >> 1 & 1
+    if layer == 1:
+        size = (12 * bitrate // rate + padding) * 4
+    else:
+        size = (144 if layer == 2 or first else 72) * bitrate // rate + padding
+    return _Frame(size, rate, layer, first, head[3] >> 6 == 3, head)
+
+
+def begins(file: Bytes, start: int) -> bool:
+    """Whether MPEG frames begin there: two in a row, or one that is the whole file."""
+    frame = frame_of(file.at(start, 4))
+    if frame is None:
+        return False
+    following = frame_of(file.at(start + frame.bytes, 4))
+    return start + frame.bytes >= file.size or (following is not None and following.follows(frame))
+
+
+def examine(file: Bytes, start: int) -> Layout:
+    """How many frames there are.
+
+    Args:
+        start: of the first frame, behind the ID3v2 tags.
+
+    Raises:
+        Damaged: the last frame is cut off; bytes between frames that are none; fewer frames than the counting frame says.
+    """
+    frames, first = _count(file, start)
+    tag_at = start + first.tag_at
+    tag = file.at(tag_at, 12)
+    if tag[:4] in (b"Xing", b"Info"):
+        flags, claimed = struct.unpack(">2I", tag[4:])
+        field_at = tag_at + 8 if flags & 1 else None
+    else:
+        vbri = file.at(start + 36, 18)
+        claimed = int.from_bytes(vbri[14:18], "big") if vbri[:4] == b"VBRI" else 0
+        field_at = start + 50 if vbri[:4] == b"VBRI" else None
+        if field_at is None:
+            tag = _counting_frame(first, frames)
+            return Layout(((tag, (start, file.size)),) if tag else (), None, first.least_samples(frames))
+    frames -= 1  # the counting frame holds no sound
+    least = first.least_samples(frames)
+    if field_at is None:
+        return Layout(least_samples=least)
+    if claimed > frames + 1:
+        raise Damaged(f"is cut off: {frames} of {claimed} MPEG frames are there")
+    if claimed in (frames, frames + 1):
+        return Layout(least_samples=least)
+    return Layout(
+        (patched(file.size, (field_at, struct.pack(">I", frames))),),
+        f"its header counts {claimed} of {frames} MPEG frames; all are heard",
+        least,
+    )
+
+
+def _counting_frame(first: _Frame, frames: int) -> bytes:
+    """A frame that counts those which follow: libmpg123 guesses their number without one, and stops where it guessed."""
+    if first.layer != 3:
+        return b""
+    header = bytes([first.header[0], first.header[1] | 1, *first.header[2:]])  # without a checksum
+    room = frame_of(header)
+    needed = first.tag_at + 12
+    if room is None or room.bytes < needed:  # a bit rate with room for the tag
+        header = bytes([header[0], header[1], header[2] & 0x0F | 0x90, header[3]])
+        room = frame_of(header)
+        assert room is not None
+    body = header + bytes(first.tag_at - 4) + b"Xing" + struct.pack(">2I", 1, frames)
+    return body.ljust(room.bytes, b"\0")
+
+
+def _count(file: Bytes, start: int) -> tuple[int, _Frame]:
+    """How many frames there are, and the first one."""
+    first = frame_of(file.at(start, 4))
+    assert first is not None
+    at, frames = start, 0
+    base, buffer = start, file.at(start, _BUFFER)
+    while at < file.size:
+        if at + 4 > base + len(buffer) and base + len(buffer) < file.size:
+            base, buffer = at, file.at(at, _BUFFER)
+        head = buffer[at - base : at - base + 4]
+        frame = frame_of(head)
+        if frame is None or not frame.follows(first):
+            behind = _behind_tags(file, at)
+            if behind is None:
+                break
+            at = behind
+            base, buffer = at, file.at(at, _BUFFER)
+            continue
+        if at + frame.bytes > file.size:
+            raise Damaged("is cut off within its last MPEG frame")
+        at += frame.bytes
+        frames += 1
+    return frames, first
+
+
+def _behind_tags(file: Bytes, at: int) -> int | None:
+    """Where frames may go on behind a tag; None at the end.
+
+    Raises:
+        Damaged: bytes that are neither a frame nor a tag, with frames behind them or at the end.
+    """
+    head = file.at(at, 32)
+    if head[:3] == b"ID3" and len(head) >= 10:
+        return at + 10 + synchsafe(head[6:10]) + (10 if head[5] & 0x10 else 0)
+    if head[:3] == b"TAG" and file.size - at <= 128 + 227:
+        return None
+    if head[:8] == b"APETAGEX" and len(head) >= 32:
+        size, _, flags = struct.unpack("<3I", head[12:24])
+        return at + size + (32 if flags & 1 << 29 else 0)
+    if head[:11] == b"LYRICSBEGIN" or file.only_zeros(at):
+        return None
+    raise Damaged(f"is damaged: byte {at} begins neither an MPEG frame nor a tag")
+
+
+def synchsafe(field: bytes) -> int:
+    """ID3's sizes: seven bits a byte."""
+    return sum((byte & 0x7F) << 7 * (3 - i) for i, byte in enumerate(field))

@@ -1,0 +1,102 @@
+"""What libsndfile does not read, by PyAV (FFmpeg) where it is installed: AAC in .m4a and .mp4, .webm, .wma, .amr."""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUFFIXES = (".aac", ".ac3", ".amr", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma")
+_MAGIC = (
+    (4, b"ftyp", "MPEG-4 audio (AAC or ALAC, .m4a)"),
+    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media (.wma)"),
+    (0, b"#!AMR", "AMR"),
+    (0, b"\xff\xf1", "AAC"),
+    (0, b"\xff\xf9", "AAC"),
+    (0, b"\x0b\x77", "AC-3"),
+)
+_MISSING_SECONDS = 0.2  # that a decoder may give less than the container says: encoders' delay and padding
+
+
+class CannotDecode(Exception):  # noqa: N818 - named after what was met
+    """PyAV cannot decode a file; the text is the reason a user reads."""
+
+
+def name_of(file: BinaryIO) -> str | None:
+    """What a file is called, if it is one of these; the file is left at its start."""
+    head = file.read(16)
+    file.seek(0)
+    return next((name for at, magic, name in _MAGIC if head[at : at + len(magic)] == magic), None)
+
+
+def is_available() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+class Audio:
+    """The first audio stream of a file."""
+
+    def __init__(self, container: Any) -> None:
+        import av
+
+        self._av, self._container = av, container
+        if not container.streams.audio:
+            raise CannotDecode("holds no audio")
+        self._stream = container.streams.audio[0]
+        self.rate_hz, self.channels = self._stream.rate, self._stream.channels
+        duration, base = self._stream.duration, self._stream.time_base
+        if duration is None and container.duration is not None:
+            duration, base = container.duration, 1 / av.time_base
+        self.seconds = float(duration * base) if duration else 0.0
+
+    @property
+    def frames(self) -> int:
+        """Samples, as the container says."""
+        return round(self.seconds * self.rate_hz)
+
+    def blocks(self, limit: int | None) -> Iterator[NDArray[np.float32]]:
+        """Blocks [n, channels]; `limit`: samples to give at most.
+
+        Raises:
+            CannotDecode: data that cannot be decoded; less than the container says.
+        """
+        resampler = self._av.AudioResampler(format="fltp")
+        got = packets = 0
+        try:
+            for packet in self._container.demux(self._stream):
+                packets += packet.size > 0
+                for frame in packet.decode():
+                    for part in resampler.resample(frame):
+                        block = part.to_ndarray().T
+                        block = block if limit is None else block[: limit - got]
+                        if block.shape[1] != self.channels:
+                            raise CannotDecode("changes its number of channels")
+                        got += len(block)
+                        yield np.ascontiguousarray(block)
+                        if limit is not None and got >= limit:
+                            return
+        except self._av.FFmpegError as error:
+            raise CannotDecode(f"is damaged ({error.strerror})") from error
+        if packets < self._stream.frames or (self.seconds and got / self.rate_hz < self.seconds - _MISSING_SECONDS):
+            raise CannotDecode(f"is cut off: {got / self.rate_hz:.2f} of {self.seconds:.2f} s are there")
+
+
+@contextmanager
+def opened(file: BinaryIO) -> Iterator[Audio]:
+    """Open a file with PyAV.
+
+    Raises:
+        CannotDecode: it cannot be opened.
+    """
+    import av
+
+    try:
+        container = av.open(file)
+    except av.FFmpegError as error:
+        raise CannotDecode(f"cannot be decoded ({error.strerror}): it is cut off, damaged or of another kind") from error
+    with container:
+        yield Audio(container)
