@@ -20,10 +20,11 @@ from ..recordings.audio import frames_for
 from ..recordings.containers import Damaged, examine
 from ..recordings.decoding import UnreadableAudio
 from ..recordings.encoded import EncodedClips
-from ..recordings.level import wrong_peak
+from ..recordings.level import CANCELLED, wrong_peak
 from ..recordings.resample import can_resample, resample
 from .rows import RowByRow
 
+_MOST_CHANNELS = 2  # every clip of a batch takes the memory of as many
 _GLANCE = 4096  # samples; of a clip of integers that sounds there, no more is looked at
 
 
@@ -34,9 +35,11 @@ def _placeholder() -> NDArray[np.uint8]:
     return np.frombuffer(stream.getvalue(), np.uint8)
 
 
-def _peaks(wave: Tensor) -> Any:
-    """Peaks over the last axis, on the CPU; NaN where there is one."""
-    return wave.abs().amax(-1).cpu().numpy()
+def _sounds(wave: Tensor) -> NDArray[np.bool_]:
+    """Whether rows of samples are neither silent, nor constant, nor on another scale; found in one copy to the CPU."""
+    least, most = torch.stack(wave.aminmax(dim=-1)).cpu().numpy()
+    of_scale = [wrong_peak(peak) is None for peak in np.maximum(most, -least).ravel()]
+    return np.array(of_scale) & ((most - least).ravel() * 32_767 >= 2)
 
 
 @dataclass(eq=False)
@@ -54,9 +57,10 @@ class _Batch:
 class Dali:
     """Threads read the files, DALI decodes them, and what is not at the right rate is resampled on the device.
 
-    What DALI cannot be trusted with goes to soundfile: files that changed since they were listed, that are far longer
-    than a clip, whose rates meet seldom, or whose samples come out other than expected; and every batch in which DALI
-    meets an error, as one bad file costs it the whole batch and the pipeline.
+    DALI, as libsndfile, believes what a header says. What it cannot be trusted with goes to soundfile: files whose
+    bytes contradict their header, that changed since they were listed, that are far longer than a clip, of more than
+    two channels or channels that cancel, whose rates meet seldom, or whose samples come out other than expected; and
+    every batch in which DALI meets an error, as one bad file costs it the whole batch and the pipeline.
     """
 
     def __init__(self, by_row: RowByRow, device: torch.device) -> None:
@@ -64,6 +68,8 @@ class Dali:
         self.source: EncodedClips = by_row.source
         self.by_row, self.device = by_row, device
         self.clip_seconds = self.source.clip_samples / self.source.sample_rate_hz
+        few = self.source.channels[self.source.channels <= _MOST_CHANNELS]
+        self.channels = int(few.max()) if len(few) else 1
         self.waiting: deque[_Batch] = deque()
         self.running: _Batch | None = None
         self.pipeline: Any = None
@@ -88,8 +94,9 @@ class Dali:
         with side:
             try:
                 outputs = self.pipeline.share_outputs()  # waits for DALI, and for nothing else on the device
-                decoded = torch.from_dlpack(outputs[0].as_tensor())
-                frames, rates = (np.asarray(part.as_array()).reshape(-1) for part in outputs[1:])
+                decoded = torch.from_dlpack(outputs[0].as_tensor())  # [B, samples, channels]
+                frames = np.asarray(outputs[1].as_array()).reshape(len(started.rows), -1)[:, 0]
+                rates = np.asarray(outputs[2].as_array()).reshape(-1)
                 self.pipeline.release_outputs()
             except RuntimeError as error:
                 decoded, message = None, first_line(error)
@@ -100,7 +107,7 @@ class Dali:
             else:
                 if self.waiting:
                     self._feed()  # DALI decodes the next batch while this one is finished and used
-                wave, lengths = self._checked(started, decoded, frames, rates)
+                wave, lengths = self._checked(started, *self._downmixed(started, decoded), frames, rates)
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
             self.lent = [wave] if decoded is None else [wave, decoded]
@@ -119,14 +126,18 @@ class Dali:
         if row in self.by_row.known or row in self.refused or not self._is_for_dali(row):
             return self.by_row.read(row)
         try:
-            return np.frombuffer(self.source.read_bytes(row), np.uint8)
-        except UnreadableAudio:
+            data = self.source.read_bytes(row)
+            if examine(BytesIO(data)).views:
+                return self.by_row.read(row)
+        except (UnreadableAudio, Damaged):
             return self.by_row.read(row)
+        return np.frombuffer(data, np.uint8)
 
     def _is_for_dali(self, row: int) -> bool:
         rate = int(self.source.rates_hz[row])
         wanted = frames_for(self.clip_seconds, rate, self.source.sample_rate_hz)
-        return self.source.frames[row] <= 2 * wanted and (
+        is_simple = self.source.is_plain[row] and self.source.channels[row] <= _MOST_CHANNELS
+        return bool(is_simple and self.source.frames[row] <= 2 * wanted) and (
             rate == self.source.sample_rate_hz or can_resample(rate, self.source.sample_rate_hz)
         )
 
@@ -152,7 +163,7 @@ class Dali:
             except RuntimeError as error:
                 raise UserError(f"DALI cannot start here ({first_line(error)}); give --loader soundfile") from error
         self.pipeline.feed_input("encoded", batch.encoded)
-        self.pipeline.feed_input("samples", [np.array([batch.samples], np.int32)] * B)
+        self.pipeline.feed_input("samples", [np.array([batch.samples, self.channels], np.int32)] * B)
         self.pipeline.schedule_run()
         self.running = batch
 
@@ -166,31 +177,51 @@ class Dali:
         with pipeline:
             encoded = fn.external_source(name="encoded", ndim=1, dtype=types.DALIDataType.UINT8, no_copy=True)
             samples = fn.external_source(name="samples", ndim=1, dtype=types.DALIDataType.INT32)
-            decoded, rate = fn.decoders.audio(encoded, downmix=True, dtype=types.DALIDataType.FLOAT)
-            frames = decoded.shape(dtype=types.DALIDataType.INT64)
+            decoded, rate = fn.decoders.audio(encoded, downmix=False, dtype=types.DALIDataType.FLOAT)
+            shape = decoded.shape(dtype=types.DALIDataType.INT64)
             if self.stream is not None:
                 decoded = decoded.gpu()
-            uniform = fn.slice(decoded, start=[0], shape=samples, axes=[0], out_of_bounds_policy="pad")
-            pipeline.set_outputs(uniform, frames, rate)
+            uniform = fn.slice(decoded, start=[0, 0], shape=samples, axes=[0, 1], out_of_bounds_policy="pad")
+            pipeline.set_outputs(uniform, shape, rate)
         pipeline.build()
         return pipeline
 
+    def _downmixed(self, batch: _Batch, decoded: Tensor) -> tuple[Tensor, NDArray[np.bool_]]:
+        """Mono [B, samples] of [B, samples, channels], and the places where averaging may cancel the channels."""
+        if decoded.shape[2] == 1:
+            return decoded[:, :, 0], np.zeros(len(decoded), bool)
+        source, rows = self.source, np.array(batch.rows)
+        channels = torch.from_numpy(np.minimum(source.channels[rows], _MOST_CHANNELS)).to(decoded.device)
+        mono = decoded.sum(2) / channels[:, None]
+        heard = [frames_for(self.clip_seconds, int(rate), source.sample_rate_hz) for rate in source.rates_hz[rows]]
+        inside = torch.arange(decoded.shape[1]) < torch.tensor(heard)[:, None]  # what soundfile would look at
+        inside = inside.to(decoded.device)
+        mono_power = (mono * inside).square().sum(1)
+        unrelated = (decoded * inside[:, :, None]).square().sum((1, 2)) / channels**2
+        clear = mono_power > 2 * CANCELLED * unrelated  # NaN is not; soundfile looks closer where it is in doubt
+        return mono, ((channels > 1) & ~clear).cpu().numpy()
+
     def _checked(
-        self, batch: _Batch, decoded: Tensor, frames: NDArray[np.int64], rates: NDArray[np.float32]
+        self,
+        batch: _Batch,
+        decoded: Tensor,
+        may_cancel: NDArray[np.bool_],
+        frames: NDArray[np.int64],
+        rates: NDArray[np.float32],
     ) -> tuple[Tensor, Tensor]:
         """Resample, look at what came out, and fill the places that are not DALI's."""
         source, rows = self.source, np.array(batch.rows)
         ours = np.ones(len(rows), bool)
         ours[[*batch.decoded, *batch.reasons]] = False
-        trusted = ours & (frames == source.frames[rows]) & (rates == source.rates_hz[rows])
+        trusted = ours & (frames == source.frames[rows]) & (rates == source.rates_hz[rows]) & ~may_cancel
         lengths = source.lengths[rows].copy()
         wave = self._resampled(decoded, source.rates_hz[rows], ours, lengths)
-        glance = _peaks(wave[:, :_GLANCE])
+        beginning = _sounds(wave[:, :_GLANCE]) & (lengths >= _GLANCE)  # behind a shorter clip follow zeros
         for place in np.flatnonzero(trusted):
-            if source.is_integer[rows[place]]:
-                trusted[place] = not (wrong_peak(glance[place]) and wrong_peak(_peaks(wave[place])))
-            else:  # NaN may lie behind the clip's end, where soundfile finds it
-                trusted[place] = not wrong_peak(_peaks(wave[place])) and np.isfinite(_peaks(decoded[place]))
+            if not (source.is_integer[rows[place]] and beginning[place]):
+                trusted[place] = _sounds(wave[place, : lengths[place]])[0]
+            if not source.is_integer[rows[place]]:  # NaN may lie behind the clip's end, where soundfile finds it
+                trusted[place] &= bool(decoded[place].abs().amax().isfinite())
         for place in np.flatnonzero(ours & ~trusted):
             result = self.by_row.read(int(rows[place]))
             if isinstance(result, str):

@@ -63,12 +63,12 @@ class _Resampler:
     def finish(self) -> NDArray:
         if self.stream is not None:
             self(np.zeros(0, np.float32), last=True)
-        return self.parts[0] if len(self.parts) == 1 else np.concatenate([self.keep(np.zeros(0, np.float32)), *self.parts])
+        return (
+            self.parts[0] if len(self.parts) == 1 else np.concatenate([self.keep(np.zeros(0, np.float32)), *self.parts])
+        )
 
 
-def hear(
-    path: Path, sample_rate_hz: int, *, max_seconds: float | None = None, stream: BinaryIO | None = None
-) -> Heard:
+def hear(path: Path, sample_rate_hz: int, *, max_seconds: float | None = None, stream: BinaryIO | None = None) -> Heard:
     """Decode a file of any length to mono at `sample_rate_hz`.
 
     Channels are averaged, unless that cancels them: then the loudest is taken, and a remark says so. Resampled by soxr

@@ -15,7 +15,7 @@ from ..clips import Skipped, fingerprint
 from ..packs.read import PackedClips, recordings
 from ..parallel import in_parallel
 from .decoding import Header, UnreadableAudio, decode_mono
-from .level import CLIPPED_SHARE, FULL_SCALE, Meter
+from .level import CLIPPED, CLIPPED_SHARE, Meter
 from .manifest import Recording
 
 _IMBALANCE = 10.0
@@ -195,12 +195,10 @@ def judge(
     return Report(classes, tuple(train), tuple(evaluation), tuple(found), tuple(left_out))
 
 
-def _sound(
-    recording: Recording, wave: NDArray[np.int16], rate_hz: int, channels: int, sample_rate_hz: int
-) -> Sound:
+def _sound(recording: Recording, wave: NDArray[np.int16], rate_hz: int, channels: int, sample_rate_hz: int) -> Sound:
     """Of a packed clip, at the pack's rate; the file it was packed from had a rate and channels of its own."""
     meter = Meter()
-    meter.mono((wave.astype(np.float32) / 32_767)[:, None])
+    meter.mono((wave / np.float32(32_767)).astype(np.float32, copy=False)[:, None])
     return Sound(
         recording.name,
         recording.labels,
@@ -295,6 +293,9 @@ def _formats(report: Report) -> list[Finding]:
         (long, f"are longer than {_CLIP_SECONDS:g} s", "what comes later is cut; divide them, or raise --clip-seconds"),
     ]
     findings = [Finding(False, f"{len(names)} recordings {what}", mend, names) for names, what, mend in found if names]
+    odd = tuple(f"{s.name}: {remark}" for s in sounds for remark in s.remarks if CLIPPED not in remark)
+    if odd:
+        findings.append(Finding(False, f"{len(odd)} remarks on recordings that are heard", "see what each says", odd))
     if len(rates) > 1:
         what = f"{len(rates)} sample rates: " + ", ".join(f"{rate} Hz" for rate in rates)
         findings.append(Finding(False, what, "a class that has a rate of its own is learnt by its band"))

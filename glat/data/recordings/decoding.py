@@ -21,11 +21,9 @@ from .level import Meter
 
 _BLOCK_VALUES = 1 << 20  # samples of all channels decoded at a time: 4 MiB
 _RATES_HZ = (1_000, 1_000_000)  # outside, a damaged header would ask for gigabytes of resampled audio
-_USUAL_RATES_HZ = frozenset(
-    (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
-    + (176_400, 192_000, 250_000, 256_000, 352_800, 384_000, 500_000)
-)
-_USUAL_CHANNELS = frozenset((1, 2, 4, 6, 8))
+_BASE_RATES_HZ = (8_000, 11_025, 12_000)
+_USUAL_RATES_HZ = {rate << octave for rate in _BASE_RATES_HZ for octave in range(6)} | {250_000, 500_000}
+_USUAL_CHANNELS = {1, 2, 4, 6, 8}
 
 Block = NDArray[np.float32]
 
@@ -144,7 +142,8 @@ def _opened(path: Path, stream: BinaryIO | None) -> Iterator[_File]:
                 yield _foreign(path, name, raw, stack)
                 return
             layout = examine(raw)
-            sources = [opened(raw, view) for view in layout.views] or [path if stream is None else stream]
+            sources: list[Any] = [opened(raw, view) for view in layout.views]
+            sources = sources or [path if stream is None else stream]
             files = [stack.enter_context(soundfile.SoundFile(source)) for source in sources]
             header = _header(path, files, layout)
             yield _File(header, lambda limit: _blocks(path, files, layout, limit))

@@ -97,6 +97,8 @@ def opened(file: BinaryIO) -> Iterator[Audio]:
     try:
         container = av.open(file)
     except av.FFmpegError as error:
-        raise CannotDecode(f"cannot be decoded ({error.strerror}): it is cut off, damaged or of another kind") from error
+        raise CannotDecode(
+            f"cannot be decoded ({error.strerror}): it is cut off, damaged or of another kind"
+        ) from error
     with container:
         yield Audio(container)

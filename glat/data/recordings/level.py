@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 FULL_SCALE = 32_766.5 / 32_768  # what 16 bits cannot pass, whatever decoder
 LOUDEST = 2.0  # of full scale: a decoder's overshoot stays below, samples on another scale do not
 CLIPPED_SHARE = 1e-3
+CLIPPED = "it is clipped"
 _FAINT = 1e-3  # of full scale: -60 dB
 _OFFSET = 0.05  # of full scale
 # Power of the average over what channels without anything in common leave; 1 also where one channel alone sounds.
-_CANCELLED = 0.1
+CANCELLED = 0.1
 
 
 class Meter:
@@ -67,7 +68,7 @@ class Meter:
         if self._powers is None or self.channel is not None or not np.isfinite(self._powers).all():
             return None
         unrelated = float(self._powers.sum()) / len(self._powers) ** 2
-        return int(self._powers.argmax()) if self._mono_power < _CANCELLED * unrelated else None
+        return int(self._powers.argmax()) if self._mono_power < CANCELLED * unrelated else None
 
     def refusal(self) -> str | None:
         """Why there is nothing to hear."""
@@ -89,7 +90,7 @@ class Meter:
         offset = self._sum / max(1, self.samples)
         found = []
         if self.clipped_share > CLIPPED_SHARE:
-            found.append(f"{self.clipped_share:.1%} of its samples are at full scale: it is clipped")
+            found.append(f"{self.clipped_share:.1%} of its samples are at full scale: {CLIPPED}")
         if abs(offset) > _OFFSET:
             found.append(f"it has an offset (DC) of {offset:.0%} of full scale")
         if self.peak < _FAINT:

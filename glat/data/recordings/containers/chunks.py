@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from .layout import Bytes, Damaged, Layout, patched
+from .layout import Bytes, Damaged, Layout, Segment, patched
 
 # What programs write for a length that they do not know yet: 0xFFFFFFFF and 0x7FFFF000 and their neighbours.
 _STREAMED = ((0x7FFF_0000, 0x8000_0000), (0xFFFF_0000, 0xFFFF_FFFF))
@@ -62,7 +62,9 @@ _AIFF_BYTES = {
     **dict.fromkeys((b"NONE", b"none", b"twos", b"sowt", b"raw "), None),
     **dict.fromkeys((b"fl32", b"FL32", b"in32"), 4),
     **dict.fromkeys((b"alaw", b"ALAW", b"ulaw", b"ULAW"), 1),
-    **{b"fl64": 8, b"FL64": 8, b"in24": 3},
+    b"fl64": 8,
+    b"FL64": 8,
+    b"in24": 3,
 }
 
 
@@ -112,11 +114,21 @@ def examine(file: Bytes, family: Family) -> Layout:
     size = total + family.skip + (family.header if family.counts_header else 0)
     if found.size.size == 4 and size >= _STREAMED[0][0]:
         size = 0xFFFF_FFFF  # all that follows
+    view = patched(start + total, (found.size_at, found.size.pack(size)))
+    if family is _RIFF and found.size.size == 4 and total >> 32:
+        view = _as_rf64(start, total)
     return Layout(
-        (patched(start + total, (found.size_at, found.size.pack(size))),),
+        (view,),
         f"its header counts {claimed} of {total} bytes of samples, as of a recording that was not finished; "
         "all are heard",
     )
+
+
+def _as_rf64(start: int, total: int) -> tuple[Segment, ...]:
+    """A WAV file of more than 4 GiB in the container that is for these."""
+    wide = b"ds64" + struct.pack("<IQQQI", 28, start + total + 36 - 8, total, 0, 0)
+    unknown = b"\xff" * 4
+    return (b"RF64" + unknown + b"WAVE" + wide, (12, start - 4), unknown, (start, start + total))
 
 
 def _find_samples(file: Bytes, family: Family) -> _Samples:

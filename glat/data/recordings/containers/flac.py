@@ -3,7 +3,11 @@
 from .layout import Bytes, Damaged, Layout, patched
 
 _TAIL = 1 << 17  # bytes searched for the last frame; 65 535 samples of 8 channels and 32 bits never take as many in use
-_BLOCK_SAMPLES = {1: 192, **{code: 576 << (code - 2) for code in range(2, 6)}, **{c: 256 << (c - 8) for c in range(8, 16)}}
+_BLOCK_SAMPLES = {
+    1: 192,
+    **{code: 576 << (code - 2) for code in range(2, 6)},
+    **{c: 256 << (c - 8) for c in range(8, 16)},
+}
 _RATES_HZ = dict(
     enumerate((88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), start=1)
 )

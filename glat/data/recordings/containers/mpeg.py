@@ -20,7 +20,7 @@ _DELAY_FRAMES = 6
 
 @dataclass(frozen=True)
 class _Frame:
-    bytes: int
+    size: int  # bytes
     rate_hz: int
     layer: int
     is_first_version: bool
@@ -71,8 +71,8 @@ def begins(file: Bytes, start: int) -> bool:
     frame = frame_of(file.at(start, 4))
     if frame is None:
         return False
-    following = frame_of(file.at(start + frame.bytes, 4))
-    return start + frame.bytes >= file.size or (following is not None and following.follows(frame))
+    following = frame_of(file.at(start + frame.size, 4))
+    return start + frame.size >= file.size or (following is not None and following.follows(frame))
 
 
 def examine(file: Bytes, start: int) -> Layout:
@@ -82,7 +82,7 @@ def examine(file: Bytes, start: int) -> Layout:
         start: of the first frame, behind the ID3v2 tags.
 
     Raises:
-        Damaged: the last frame is cut off; bytes between frames that are none; fewer frames than the counting frame says.
+        Damaged: the last frame is cut off; bytes between frames that are none; fewer frames than are counted.
     """
     frames, first = _count(file, start)
     tag_at = start + first.tag_at
@@ -113,18 +113,18 @@ def examine(file: Bytes, start: int) -> Layout:
 
 
 def _counting_frame(first: _Frame, frames: int) -> bytes:
-    """A frame that counts those which follow: libmpg123 guesses their number without one, and stops where it guessed."""
+    """A frame that counts those which follow: without one, libmpg123 guesses their number and stops there."""
     if first.layer != 3:
         return b""
     header = bytes([first.header[0], first.header[1] | 1, *first.header[2:]])  # without a checksum
     room = frame_of(header)
     needed = first.tag_at + 12
-    if room is None or room.bytes < needed:  # a bit rate with room for the tag
+    if room is None or room.size < needed:  # a bit rate with room for the tag
         header = bytes([header[0], header[1], header[2] & 0x0F | 0x90, header[3]])
         room = frame_of(header)
         assert room is not None
     body = header + bytes(first.tag_at - 4) + b"Xing" + struct.pack(">2I", 1, frames)
-    return body.ljust(room.bytes, b"\0")
+    return body.ljust(room.size, b"\0")
 
 
 def _count(file: Bytes, start: int) -> tuple[int, _Frame]:
@@ -145,9 +145,9 @@ def _count(file: Bytes, start: int) -> tuple[int, _Frame]:
             at = behind
             base, buffer = at, file.at(at, _BUFFER)
             continue
-        if at + frame.bytes > file.size:
+        if at + frame.size > file.size:
             raise Damaged("is cut off within its last MPEG frame")
-        at += frame.bytes
+        at += frame.size
         frames += 1
     return frames, first
 

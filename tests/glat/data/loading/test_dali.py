@@ -80,6 +80,6 @@ def test_the_wave_is_dali_s_own_memory(tmp_path, monkeypatch):
     taken = []
     from_dlpack = torch.from_dlpack
     monkeypatch.setattr(torch, "from_dlpack", lambda array: taken.append(from_dlpack(array)) or taken[-1])
-    soundfile.write(tmp_path / "a.wav", np.full(32_000, 0.25), 32_000)
+    soundfile.write(tmp_path / "a.wav", np.linspace(-0.5, 0.5, 32_000), 32_000)
     batch = load([tmp_path / "a.wav"], 32_000, 1.0)
     assert batch.wave.data_ptr() == taken[0].data_ptr()

@@ -85,7 +85,7 @@ def test_every_kind_of_bad_file_is_named(table, tmp_path, capsys):
         *("text.wav", "empty.wav", "nan.wav", "silent.wav", "faint.wav", "scale.wav", "cut.flac", "gone.wav")
     }
     assert reasons["nan.wav"] == "holds NaN or infinite samples"
-    assert reasons["scale.wav"].endswith("times full scale; scale it to ±1")
+    assert reasons["scale.wav"].endswith("times full scale: its samples are on another scale")
     assert reasons["gone.wav"] == "no such file"
     out = capsys.readouterr().out
     assert "PROBLEM: 8 recordings give no clip; mend them" in out
