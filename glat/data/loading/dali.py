@@ -39,7 +39,8 @@ def _sounds(wave: Tensor) -> NDArray[np.bool_]:
     """Whether rows of samples are neither silent, nor constant, nor on another scale; found in one copy to the CPU."""
     least, most = torch.stack(wave.aminmax(dim=-1)).cpu().numpy()
     of_scale = [wrong_peak(peak) is None for peak in np.maximum(most, -least).ravel()]
-    return np.array(of_scale) & ((most - least).ravel() * 32_767 >= 2)
+    with np.errstate(invalid="ignore"):  # of infinite samples, which are of no scale
+        return np.array(of_scale) & ((most - least).ravel() * 32_767 >= 2)
 
 
 @dataclass(eq=False)
