@@ -33,7 +33,7 @@ from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.training import dry_run
 from glat.training.augment import augmentation
 from glat.training.evaluator import Evaluator
-from glat.training.feed import Feed, SomeClips, load
+from glat.training.feed import Feed, SomeClips, load_batch
 from glat.training.keeper import Keeper
 from glat.training.learner import Learner
 from glat.training.left_out import LeftOut
@@ -79,7 +79,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     sampler = build_sampler(config.feed.sampler, train.targets, seed)
     left_out = LeftOut(sets.skipped)
     loading = Loading(feed_config.loader, feed_config.workers, left_out.report)
-    load_rows = partial(load, train, loading=loading, device=device)
+    load_rows = partial(load_batch, train, loading=loading, device=device)
 
     # Model: two streams and the loss are one module, so that they compile as one
     model = build_model(config.model, len(classes))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report import Case, Report, markdown, read_report
+from bench.report import BenchRun, Case, markdown, read_report
 from bench.report.markdown import reached
 from bench.report.units import duration, three
 from glat.cli import reporting_user_errors
@@ -52,7 +52,7 @@ def newest(folder: Path = RESULTS) -> Path | None:
     return found[-1] if found else None
 
 
-def readme_table(report: Report, name: str) -> str:
+def readme_table(report: BenchRun, name: str) -> str:
     """The rows of `ROWS` that the report has, ours beside every competitor, and the conditions."""
     facts = report.facts
     failed = sum(missed.failed for missed in report.not_measured)

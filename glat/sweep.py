@@ -17,7 +17,7 @@ import torch
 
 from .data.parallel import cores
 from .errors import UserError
-from .evaluation.score import ROWS
+from .evaluation.score import STREAMS
 from .runs.folder import read_metrics
 
 if sys.platform != "win32":
@@ -53,7 +53,7 @@ class Trial:
             found = json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        scores = {stream: found["streams"][stream]["mAP"] for stream in ROWS}
+        scores = {stream: found["streams"][stream]["mAP"] for stream in STREAMS}
         steps = max((row["step"] for row in read_metrics(self.folder)), default=0)
         return {"steps": steps} | {name: float("nan") if x is None else x for name, x in scores.items()}
 
@@ -143,7 +143,7 @@ def rows(done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
                 "crop_seconds": trial.crop_seconds,
                 "seed": trial.seed,
                 "steps": int(result["steps"]),
-                **{f"mAP_{stream}": result[stream] for stream in ROWS},
+                **{f"mAP_{stream}": result[stream] for stream in STREAMS},
             }
 
 
@@ -151,12 +151,12 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> dict[Point, dict[str, tuple[f
     """Mean and standard deviation of mAP over the seeds (0 of one), by point and stream; without runs that are NaN."""
     found: dict[Point, list[list[float]]] = {}
     for line in lines:
-        scores = [line[f"mAP_{stream}"] for stream in ROWS]
+        scores = [line[f"mAP_{stream}"] for stream in STREAMS]
         if np.isfinite(scores).all():
             found.setdefault((line["num_crops"], line["crop_seconds"]), []).append(scores)
     result = {}
     for point, scores_of in found.items():
         table = np.array(scores_of)  # [seeds, streams]
-        spread = table.std(0, ddof=1) if len(table) > 1 else np.zeros(len(ROWS))
-        result[point] = {stream: (float(table[:, i].mean()), float(spread[i])) for i, stream in enumerate(ROWS)}
+        spread = table.std(0, ddof=1) if len(table) > 1 else np.zeros(len(STREAMS))
+        result[point] = {stream: (float(table[:, i].mean()), float(spread[i])) for i, stream in enumerate(STREAMS)}
     return result

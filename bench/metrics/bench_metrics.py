@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from glat.evaluation.bootstrap import Resampled, draw, resample
+from glat.evaluation.bootstrap import Resampled, draw, resample_scores
 
 from ..limits import ONE_THREAD
 from ..work import bootstrap_work
@@ -17,7 +17,7 @@ FEW, MANY = 10, 1000  # resamples
 
 
 def by_scikit_learn(targets: NDArray[np.bool_], probs: NDArray[np.float32], counts: NDArray[np.float32]) -> Resampled:
-    """AP and AUC of each class in each resample, ranked again for each."""
+    """AP and AUC of each class in each resample_scores, ranked again for each."""
     tables = [
         np.array([[score(targets[:, k], probs[:, k], sample_weight=w) for w in counts.T] for k in range(L)])
         for score in (average_precision_score, roc_auc_score)
@@ -35,11 +35,11 @@ def test_bootstrap(benchmark: Any, race: Any) -> None:
         (few, slice(None), 1, by_scikit_learn(targets, probs, few)),
         (many, [0, -1], None, wanted_of_many),
     ):
-        found = resample(targets, {"": probs}, counts, workers=workers)[""]
+        found = resample_scores(targets, {"": probs}, counts, workers=workers)[""]
         np.testing.assert_allclose(found.ap[:, columns], wanted.ap, rtol=1e-9)
         np.testing.assert_allclose(found.auc[:, columns], wanted.auc, rtol=1e-9)
     competitors = {
-        "glat": lambda: resample(targets, {"": probs}, few, workers=1),
+        "glat": lambda: resample_scores(targets, {"": probs}, few, workers=1),
         "scikit-learn": lambda: by_scikit_learn(targets, probs, few),
     }
     work = bootstrap_work(M, L, FEW)
@@ -47,7 +47,7 @@ def test_bootstrap(benchmark: Any, race: Any) -> None:
     finished.record(benchmark.extra_info)
     larger = race(
         f"{MANY} resamples, {M} clips, {L} classes",
-        {"glat": lambda: resample(targets, {"": probs}, many)},
+        {"glat": lambda: resample_scores(targets, {"": probs}, many)},
         work=bootstrap_work(M, L, MANY),
     )
     larger.record(benchmark.extra_info)

@@ -2,14 +2,14 @@
 
 from .markdown import markdown, tables
 from .page import page
-from .results import Case, Competitor, Limit, NotMeasured, Report, compared, read_report
+from .results import BenchRun, Case, Competitor, Limit, NotMeasured, compared, read_report
 
 __all__ = [
+    "BenchRun",
     "Case",
     "Competitor",
     "Limit",
     "NotMeasured",
-    "Report",
     "compared",
     "markdown",
     "page",

@@ -18,7 +18,7 @@ _MARKDOWN = Kind("a page of the benchmarks", begins="# Benchmarks\n")
 
 
 @dataclass(frozen=True)
-class BenchReport:
+class ReportCommand:
     """Show benchmark results: tables, rooflines, and several commits or machines side by side."""
 
     files: tyro.conf.Positional[tuple[Path, ...]]
@@ -56,7 +56,7 @@ def _write(output: Output, text: str) -> None:
 def main() -> None:
     """Entry point."""
     with reporting_user_errors():
-        command = tyro.cli(BenchReport, prog="python -m bench.report", config=(tyro.conf.OmitArgPrefixes,))
+        command = tyro.cli(ReportCommand, prog="python -m bench.report", config=(tyro.conf.OmitArgPrefixes,))
         sys.exit(command())
 
 

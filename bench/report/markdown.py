@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from .results import Case, Competitor, NotMeasured, Report, by_subject, compared
+from .results import BenchRun, Case, Competitor, NotMeasured, by_subject, compared
 from .units import amount, duration, three
 
 LEGEND = (
@@ -12,7 +12,7 @@ LEGEND = (
 )
 
 
-def markdown(reports: Sequence[Report]) -> str:
+def markdown(reports: Sequence[BenchRun]) -> str:
     """Everything that `page` shows, as Markdown."""
     lines = ["# Benchmarks", ""]
     if len(reports) > 1:
@@ -94,7 +94,7 @@ def title(case: Case) -> str:
     return case.name if case.device == "cpu" else f"{case.name} ({case.device})"
 
 
-def comparison(reports: Sequence[Report]) -> list[str]:
+def comparison(reports: Sequence[BenchRun]) -> list[str]:
     """Our times in every report, and their ratio to the first."""
     letters = [chr(ord("A") + i) for i in range(len(reports))]
     lines = [f"{letter}: {report.label}, {report.date}  " for letter, report in zip(letters, reports, strict=True)]

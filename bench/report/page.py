@@ -7,14 +7,14 @@ from pathlib import Path
 import jinja2
 
 from .markdown import LEGEND, columns, formulas, gap, rate, reached, title
-from .results import Case, Competitor, Report, by_subject, compared
+from .results import BenchRun, Case, Competitor, by_subject, compared
 from .roofline import roofline
 from .units import amount, duration, three
 
 RATIOS = (0.1, 1000.0)  # what the strip of a ratio shows; beyond, it ends at its edge
 
 
-def page(reports: Sequence[Report]) -> str:
+def page(reports: Sequence[BenchRun]) -> str:
     """The page as text: a comparison where there are several reports, then each with its rooflines and tables."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"duration": duration, "amount": amount, "three": three}
@@ -41,7 +41,7 @@ def _pick(case: Case, name: str) -> Competitor | None:
     return next((c for c in case.competitors if c.name == name), None)
 
 
-def _rooflines(report: Report) -> list[tuple[str, str, list[Case]]]:
+def _rooflines(report: BenchRun) -> list[tuple[str, str, list[Case]]]:
     """Subject and device, the picture, and the cases in it, numbered as in the picture."""
     found = []
     for subject, cases in by_subject(report.cases).items():

@@ -83,7 +83,7 @@ class NotMeasured:
 
 
 @dataclass(frozen=True)
-class Report:
+class BenchRun:
     """One run of the suite on one machine: `facts` of the machine, `rates` of each device in bytes/s and FLOP/s."""
 
     label: str
@@ -94,7 +94,7 @@ class Report:
     not_measured: tuple[NotMeasured, ...]
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: Path) -> BenchRun:
     """Read what ``pytest bench --benchmark-json`` wrote.
 
     Raises:
@@ -119,7 +119,7 @@ def read_report(path: Path) -> Report:
         found = f"{type(error).__name__} {error}"
         raise UserError(f"{path} is not from this project's bench/ ({found}); write one with make bench-json") from None
     label = f"{facts['cpu'] if facts['gpu'] == 'none' else facts['gpu']}, commit {facts['commit']}"
-    return Report(label, date, {name: str(value) for name, value in facts.items()}, rates, cases, missing)
+    return BenchRun(label, date, {name: str(value) for name, value in facts.items()}, rates, cases, missing)
 
 
 def by_subject(cases: Sequence[Case]) -> dict[str, list[Case]]:
@@ -130,7 +130,7 @@ def by_subject(cases: Sequence[Case]) -> dict[str, list[Case]]:
     return found
 
 
-def compared(reports: Sequence[Report]) -> list[tuple[Case, list[float | None]]]:
+def compared(reports: Sequence[BenchRun]) -> list[tuple[Case, list[float | None]]]:
     """Cases of the first report with our seconds in every report, None where a report lacks the case."""
     rows = []
     for case in reports[0].cases:

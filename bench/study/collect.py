@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from glat.costs import count_costs
 from glat.errors import UserError
-from glat.evaluation.bootstrap import Floats, draw, interval, resample
+from glat.evaluation.bootstrap import Floats, draw, interval, resample_scores
 from glat.evaluation.metrics import evaluate_scores
 
 from .networks import NETWORKS
@@ -136,7 +136,7 @@ class Judged:
         labelled = {(*key, seed): p for key, of_seed in self.probs.items() for seed, p in of_seed.items()}
         names = {"/".join(map(str, label)): label for label in labelled}
         counts = draw(len(targets), resamples, seed=0)
-        found = resample(targets, {name: labelled[label] for name, label in names.items()}, counts)
+        found = resample_scores(targets, {name: labelled[label] for name, label in names.items()}, counts)
         self._resampled = {names[name]: each.means() for name, each in found.items()}
         self._scores = {label: evaluate_scores(targets, p).means() for label, p in labelled.items()}
 

@@ -11,7 +11,7 @@ from ..data import ClipSource, Skipped, load, load_for_evaluation
 from ..data.labels import relabelled
 from ..data.loading.batches import Loading
 from ..errors import UserError
-from ..evaluation.report import Report, report
+from ..evaluation.report import ScoreReport, report
 from ..evaluation.score import remarks, score
 from ..files import to_json_text
 from ..outputs import Kind, Output, read_by
@@ -170,7 +170,7 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
     return found.clips, skipped, notes
 
 
-def _write_csv(path: Path, found: Report) -> None:
+def _write_csv(path: Path, found: ScoreReport) -> None:
     rows = list(found.rows())
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = CsvWriter(file)

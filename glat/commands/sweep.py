@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..config import TrainConfig
 from ..errors import UserError
-from ..evaluation.score import ROWS
+from ..evaluation.score import STREAMS
 from ..files import write_json
 from ..outputs import PICTURE, Kind, Output
 from ..plots.sweep import plot_sweep
@@ -158,7 +158,7 @@ def _write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
 
 def _table(found: Mapping[tuple[int, float], Mapping[str, tuple[float, float]]]) -> Table:
     result = Table("N", "τ, s")
-    for stream in ROWS:
+    for stream in STREAMS:
         result.add_column(stream, justify="right")
     best = max(found, key=lambda point: found[point]["fused"][0])
     for point in sorted(found):

@@ -21,7 +21,7 @@ class Resampled:
     auc: Floats  # [L, R]
 
     def means(self) -> dict[str, Floats]:
-        """mAP, mAUC and d' of every resample, [R] each, over the classes that it can score."""
+        """mAP, mAUC and d' of every resample_scores, [R] each, over the classes that it can score."""
         mean_ap, mean_auc = (_mean(table) for table in (self.ap, self.auc))
         return {"mAP": mean_ap, "mAUC": mean_auc, "d_prime": np.array([d_prime(auc) for auc in mean_auc])}
 
@@ -39,13 +39,13 @@ def draw(clips: int, resamples: int, seed: int) -> NDArray[np.float32]:
     return counts
 
 
-def resample(
+def resample_scores(
     targets: NDArray[np.bool_],
     probs: Mapping[str, NDArray[np.float32]],
     counts: NDArray[np.float32],
     workers: int | None = None,
 ) -> dict[str, Resampled]:
-    """AP and AUC of every class in every resample, for streams that are scored on the same resamples.
+    """AP and AUC of every class in every resample_scores, for streams that are scored on the same resamples.
 
     A clip that was drawn twice counts twice, as scikit-learn's ``sample_weight`` has it. Clips are ranked once a class:
     AP and AUC need the clips above and at each score of a positive clip, which are sums over the ranked clips between

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from .bootstrap import Floats, Resampled, draw, interval, resample
-from .score import Evaluation, Scored, judge
+from .bootstrap import Floats, Resampled, draw, interval, resample_scores
+from .score import Evaluation, Scored, evaluation_of
 
 SCORES = {"mAP": "mAP", "mAUC": "mAUC", "d_prime": "d'"}
 
@@ -16,7 +16,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Report:
+class ScoreReport:
     """An evaluation with the 95 % intervals of its scores over other clips of the same kind."""
 
     evaluation: Evaluation
@@ -79,7 +79,7 @@ class Report:
             yield row
 
 
-def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> Report:
+def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> ScoreReport:
     """Judge what a model said, and resample the clips to say how far the scores would move.
 
     Percentiles of the resampled scores, all streams on the same resamples. AP gains a little where a positive clip is
@@ -95,13 +95,13 @@ def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> Repo
     differences: dict[str, Interval] = {}
     of_classes: dict[str, dict[str, list[Interval]]] = {}
     if resamples:
-        found = resample(targets, scored.probs, draw(len(clips), resamples, seed))
+        found = resample_scores(targets, scored.probs, draw(len(clips), resamples, seed))
         means = {stream: resampled.means() for stream, resampled in found.items()}
         intervals = {stream: {name: interval(values[name]) for name in SCORES} for stream, values in means.items()}
         differences = {name: interval(_less(means["fused"][name], means["global"][name])) for name in SCORES}
         of_classes = {stream: _by_class(resampled) for stream, resampled in found.items()}
-    return Report(
-        evaluation=judge(scored, crop_samples),
+    return ScoreReport(
+        evaluation=evaluation_of(scored, crop_samples),
         classes=clips.classes,
         positives=tuple(clips.targets.counts().tolist()),
         resamples=resamples,

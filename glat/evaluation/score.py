@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from ..data import ClipSource, Event, Skipped, fingerprint
-from ..data.loading.batches import USUAL, Loading
+from ..data.loading.batches import DEFAULT_LOADING, Loading
 from ..errors import UserError
 from ..inference import for_inference
 from ..model import GlobalLocal
 from ..ranks import ALONE, Ranks
 from .metrics import Metrics, evaluate_scores
 
-ROWS = ("global", "local", "fused")
+STREAMS = ("global", "local", "fused")
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def evaluate(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
     ranks: Ranks = ALONE,
-    loading: Loading = USUAL,
+    loading: Loading = DEFAULT_LOADING,
 ) -> Evaluation:
     """Score every clip once, in evaluation mode, and say how good that is; the model stays as it is.
 
@@ -107,7 +107,7 @@ def evaluate(
         loading: how the clips are read.
     """
     scored = score(model, clips, batch_size, device, autocast, ranks, loading)
-    return ranks.on_first(lambda: judge(cast(Scored, scored), model.crop_samples))
+    return ranks.on_first(lambda: evaluation_of(cast(Scored, scored), model.crop_samples))
 
 
 @torch.inference_mode()
@@ -118,7 +118,7 @@ def score(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
     ranks: Ranks = ALONE,
-    loading: Loading = USUAL,
+    loading: Loading = DEFAULT_LOADING,
 ) -> Scored | None:
     """As `evaluate`, without the verdict; None on other ranks than the first."""
     ranks.same_buffers(model)
@@ -130,7 +130,7 @@ def score(
     for batch in loading.batches(clips, rows, device, bad.append, may_be_empty=True):
         with autocast():
             scores = model(batch.wave, batch.lengths)
-        probs = (getattr(scores, f"{name}_probs").float() for name in ROWS)
+        probs = (getattr(scores, f"{name}_probs").float() for name in STREAMS)
         batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
         frames = scores.frame_logits.shape[1]
     for skipped in bad:
@@ -146,10 +146,10 @@ def score(
         raise UserError(f"no clip for the evaluation can be read ({bad[0].file}: {bad[0].reason}); check the data")
     kept_rows, *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
     kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
-    return Scored(kept, dict(zip(ROWS, streams, strict=True)), classes, starts, frames)
+    return Scored(kept, dict(zip(STREAMS, streams, strict=True)), classes, starts, frames)
 
 
-def judge(scored: Scored, crop_samples: int) -> Evaluation:
+def evaluation_of(scored: Scored, crop_samples: int) -> Evaluation:
     """How good what a model said is."""
     clips = scored.clips
     targets = clips.targets.dense().numpy()

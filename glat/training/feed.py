@@ -71,7 +71,7 @@ class Feed:
         self._batches.close()
 
 
-def load(source: ClipSource, rows: Tensor, loading: Loading, device: torch.device) -> Batch:
+def load_batch(source: ClipSource, rows: Tensor, loading: Loading, device: torch.device) -> Batch:
     """The batch of some rows, now."""
     batches = loading.batches(source, [rows], device)
     try:

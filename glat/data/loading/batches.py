@@ -56,7 +56,7 @@ class Loading:
         )
 
 
-USUAL = Loading()
+DEFAULT_LOADING = Loading()
 
 
 class Choice(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .exact import CYCLE, Draw, Floats, Ints, decay, fade, phase, sine, smooth
+from .portable_math import CYCLE, Draw, Floats, Ints, decay, fade, phase, sine, smooth
 
 LEAST_RATE_HZ = 16_000  # chirps and crickets reach 6 500 Hz
 _PEAK = 29_000  # of an event's int16 samples

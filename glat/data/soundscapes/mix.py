@@ -14,9 +14,9 @@ from ..clips import Clips, Event
 from ..parallel import in_parallel
 from ..targets import Targets
 from . import events as synthesised_events
-from .exact import Draw, Floats, fade, gain, rms, smooth
+from .portable_math import Draw, Floats, fade, gain, rms, smooth
 
-FULL_SCALE = 32_767
+INT16_PEAK = 32_767
 SPLITS = ("train", "eval")
 RECORDINGS_PER_CLASS = {"train": 40, "eval": 20}  # synthesised
 
@@ -141,7 +141,7 @@ def mix(
 def _soundscape(
     pool: Pool, mixer: Mixer, draw: Draw, bed_draw: Draw, S: int, rate: int
 ) -> tuple[NDArray[np.int16], tuple[Event, ...]]:
-    bed_rms = FULL_SCALE * gain(_decibels(bed_draw, mixer.bed_dbfs))
+    bed_rms = INT16_PEAK * gain(_decibels(bed_draw, mixer.bed_dbfs))
     total = _bed(bed_draw, S, rate, bed_rms)
     events: list[Event] = []
     filled = [label for label, size in enumerate(pool.sizes) if size]
@@ -155,8 +155,8 @@ def _soundscape(
         total[start : start + len(sound)] += sound * level
         events.extend(Event(each, start / rate, (start + len(sound)) / rate) for each in labels)
     peak = float(np.abs(total).max())
-    if peak > FULL_SCALE:
-        total *= FULL_SCALE / peak
+    if peak > INT16_PEAK:
+        total *= INT16_PEAK / peak
     return total.astype(np.int16), tuple(events)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from glat.evaluation.bootstrap import draw, interval, resample
+from glat.evaluation.bootstrap import draw, interval, resample_scores
 from glat.evaluation.metrics import d_prime, evaluate_scores
 
 
@@ -23,7 +23,7 @@ def scores(clips=60, classes=4, seed=0, levels=None):
 def test_every_resample_is_scored_as_scikit_learn_scores_the_drawn_clips(levels):
     targets, probs = scores(levels=levels)
     counts = draw(len(targets), 40, seed=1)
-    found = resample(targets, {"a": probs}, counts)["a"]
+    found = resample_scores(targets, {"a": probs}, counts)["a"]
     undefined = 0
     for r in range(40):
         rows = np.repeat(np.arange(len(targets)), counts[:, r].astype(int))
@@ -41,7 +41,10 @@ def test_every_resample_is_scored_as_scikit_learn_scores_the_drawn_clips(levels)
 
 def test_every_clip_drawn_once_gives_the_plain_metrics():
     targets, probs = scores()
-    plain, found = evaluate_scores(targets, probs), resample(targets, {"a": probs}, np.ones((60, 1), np.float32))["a"]
+    plain, found = (
+        evaluate_scores(targets, probs),
+        resample_scores(targets, {"a": probs}, np.ones((60, 1), np.float32))["a"],
+    )
     np.testing.assert_allclose(found.ap[:, 0], plain.ap)
     np.testing.assert_allclose(found.auc[:, 0], plain.auc)
     means = found.means()
@@ -53,7 +56,7 @@ def test_every_clip_drawn_once_gives_the_plain_metrics():
 def test_a_mean_is_over_the_classes_that_a_resample_can_score():
     targets, probs = scores()
     counts = draw(60, 40, seed=1)
-    found = resample(targets, {"a": probs}, counts)["a"]
+    found = resample_scores(targets, {"a": probs}, counts)["a"]
     lacking = np.isnan(found.ap).any(0)
     assert lacking.any()
     assert np.isfinite(found.means()["mAP"]).all()
@@ -65,9 +68,9 @@ def test_a_mean_is_over_the_classes_that_a_resample_can_score():
 def test_a_class_that_cannot_be_scored_and_no_class_at_all():
     targets, probs = scores()
     targets[:, 2] = True
-    found = resample(targets, {"a": probs}, draw(60, 5, seed=0))["a"]
+    found = resample_scores(targets, {"a": probs}, draw(60, 5, seed=0))["a"]
     assert np.isnan(found.ap[2]).all()
-    none = resample(np.zeros_like(targets), {"a": probs}, draw(60, 5, seed=0))["a"]
+    none = resample_scores(np.zeros_like(targets), {"a": probs}, draw(60, 5, seed=0))["a"]
     assert np.isnan(none.means()["mAP"]).all()
     assert all(np.isnan(interval(none.means()["mAP"])))
 
@@ -75,7 +78,7 @@ def test_a_class_that_cannot_be_scored_and_no_class_at_all():
 def test_streams_share_their_resamples_so_that_differences_are_paired():
     targets, probs = scores()
     counts = draw(60, 200, seed=0)
-    found = resample(targets, {"global": probs, "fused": probs * 0.5, "other": scores(seed=5)[1]}, counts)
+    found = resample_scores(targets, {"global": probs, "fused": probs * 0.5, "other": scores(seed=5)[1]}, counts)
     assert np.array_equal(found["global"].ap, found["fused"].ap, equal_nan=True), "the same ranking"
     assert not np.array_equal(found["global"].ap, found["other"].ap, equal_nan=True)
 
@@ -91,7 +94,7 @@ def test_draws_are_of_all_clips_with_replacement_and_seeded():
 def test_threads_change_nothing():
     targets, probs = scores()
     counts = draw(60, 20, seed=0)
-    one, three = (resample(targets, {"a": probs}, counts, workers)["a"] for workers in (1, 3))
+    one, three = (resample_scores(targets, {"a": probs}, counts, workers)["a"] for workers in (1, 3))
     assert np.array_equal(one.ap, three.ap, equal_nan=True)
 
 

@@ -13,7 +13,7 @@ from glat.data.loading.batches import Loading
 from glat.data.recordings.encoded import encoded_from_manifest
 from glat.data.recordings.manifest import Recording
 from glat.errors import UserError
-from glat.evaluation.score import Scored, crop_hits, evaluate, judge, remarks, table
+from glat.evaluation.score import Scored, crop_hits, evaluate, evaluation_of, remarks, table
 from glat.model import build_model
 from glat.ranks import ALONE
 
@@ -111,7 +111,7 @@ def test_crop_starts_are_counted_a_frame_a_bin_for_present_and_absent_classes(cr
     classes = np.tile([0, 1], (5, 1))
     for t, start in enumerate(starts):
         scored = Scored(clips(), dict.fromkeys(("global", "local", "fused"), probs), classes, np.full((5, 2), start), 7)
-        found = judge(scored, crop_samples).starts
+        found = evaluation_of(scored, crop_samples).starts
         assert (found.clip_seconds, found.crop_seconds) == (20, crop_samples / 1_000)
         assert found.bin_seconds == pytest.approx(20 / 7)
         # Clip i has the class i % 2: one of its two crops is of a class that is present.

@@ -15,7 +15,7 @@ from glat.data.loading.samplers import SAMPLERS, build_sampler
 from glat.data.recordings.encoded import encoded_from_manifest
 from glat.data.recordings.manifest import Recording
 from glat.ranks import ALONE, Ranks
-from glat.training.feed import Feed, SomeClips, load
+from glat.training.feed import Feed, SomeClips, load_batch
 
 CPU = torch.device("cpu")
 COUNT, RATE = 20, 8_000
@@ -114,7 +114,7 @@ def test_nothing_runs_after_a_feed_is_closed(files):
     with closing(feed_of(files, loading=Loading("soundfile", 3))) as feed:
         list(feed.parts(0))
         assert set(loader_threads()) > before
-    load(files, torch.tensor([1, 2]), Loading("soundfile", 3), CPU)
+    load_batch(files, torch.tensor([1, 2]), Loading("soundfile", 3), CPU)
     assert next(iter(SomeClips(files, Loading("soundfile", 3), 5))).shape == (5, 80)
     assert set(loader_threads()) == before
 
@@ -127,7 +127,7 @@ def test_a_file_that_goes_bad_is_reported_once_and_another_heard_in_its_place(fi
         for step in range(10):
             assert sum(len(part.wave) for part in feed.parts(step)) == 8
     assert [skipped.file for skipped in reports] == ["3.wav"]
-    in_its_place, next_one = (load(files, torch.tensor([row]), loading, CPU) for row in (3, 4))
+    in_its_place, next_one = (load_batch(files, torch.tensor([row]), loading, CPU) for row in (3, 4))
     assert in_its_place.wave.equal(next_one.wave)
 
 

@@ -12,8 +12,8 @@ from sounds import opened
 
 from glat.data import Mixer
 from glat.data.soundscapes.events import CLASSES, synthesise
-from glat.data.soundscapes.exact import CYCLE, Draw, gain, phase, rms, sine, smooth
 from glat.data.soundscapes.mix import RECORDINGS_PER_CLASS, mix, synthesised
+from glat.data.soundscapes.portable_math import CYCLE, Draw, gain, phase, rms, sine, smooth
 from glat.errors import UserError
 
 RATE = 16_000
