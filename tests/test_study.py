@@ -53,7 +53,7 @@ def test_a_global_stream_learns_the_same_beside_any_local_streams_and_beside_non
 def test_the_loss_of_one_row_is_that_of_the_librarys_step():
     clips = training.soundscapes(None, TINY).train
     streams = training.Streams(Job("x", (GLAT,), (0,)), len(clips.classes), TINY.width, 0).train()
-    batch = Batch(clips.waves[:4], clips.lengths[:4], clips.targets.dense()[:4].float())
+    batch = Batch(clips.waves[:4], torch.from_numpy(clips.lengths[:4]), clips.targets.dense()[:4].float())
     losses, wanted = streams(batch), TrainingStep(streams.models["glat"], OptimConfig())(batch)
     assert all(torch.equal(one, other) for one, other in zip(losses, wanted, strict=True))
 

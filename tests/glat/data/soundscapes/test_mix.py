@@ -52,7 +52,7 @@ def test_the_bytes_do_not_depend_on_vector_instructions():
     program = f"import runpy; print(runpy.run_path({__file__!r})['digest'](16_000))"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(found)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NPY_DISABLE_CPU_FEATURES": " ".join(found)},
         capture_output=True,
         text=True,
         check=True,
