@@ -1,81 +1,71 @@
 """select_crops on CUDA and ROCm devices: one launch forward, one launch backward.
 
-A program ranks the classes of one clip, finds the peak of one crop and copies one of the `parts` of that crop, so the
-selection is repeated, never handed over between programs. With b_w, b_a and b_r bytes in a sample of the wave, in one
-of the audio and in a rank score, and 32 in a sector, of which a frame logit takes one to itself, these bytes move::
+A program ranks the classes of one clip, finds the peak of one crop and copies one of the `parts` of that crop: the
+selection is repeated, never handed over between programs. Its serial chain is two dependent loads (the rank scores,
+then the frames of a class) and, for crop n, n + 1 maxima over the classes and one over the frames (two each where
+scores are float32: the maximum, then the lowest index that has it). Where crops suppress each other, every earlier
+crop adds its maximum over the frames; its frames are loaded a class ahead.
 
-    forward    B * N * W * (b_w * q + b_a),   q = 16 / 15, of int16 waves 17 / 15
-               + B * N * parts * (L * b_r + T * columns * 32),   columns = (N + 1) / 2 where crops suppress, else 1
-    backward   B * S * b_a + B * N * W * b_a * 16 / 15
+The copy goes by tiles that begin with a sector of 32 bytes of the output. 4-byte samples are copied one a lane, 2-byte
+samples in granules of 16 bytes a lane, which the lanes of a warp shift into place. A tile that the crop fills is copied
+without any test; the others, one or two a crop, sample by sample under a mask.
 
-`_parts` gives a crop as many programs as keep the second line, the selection, under a tenth of the crop.
-
-The copy. Crops start at any sample, but 128-bit accesses must be aligned. A tile is [ROWS, 32, WORDS]: in each row the
-32 lanes of a warp load 31 aligned granules of 16 bytes (of 8 where int16 doubles on its way), every lane takes the
-words that it lacks from the lane after it, and 30 lanes store a granule each. 30, because 480 bytes are the most that
-the lanes can finish without another row and still are whole sectors of 32 bytes; that costs 16 sectors touched for 15
-needed (17 of int16), and no shared memory for the exchange. At most four lane exchanges shift a granule by any phase,
-so the phase is a run-time number and nothing is compiled anew for it. ROWS = 16 on 4 warps keeps 4 granules of a thread
-in flight: 8 KiB a program, 4 of int16; with the fewest programs, the paper's batch under suppression, 19 and 10 KiB a
-streaming multiprocessor of an H100, where bandwidth times a latency of 0.4 us asks for 10.
-
-Sectors, warps of 32 and the rule of alignment are NVIDIA's, for whose GPUs the sizes are chosen. On AMD's a wave of 64
-takes two rows and cache lines are longer: the result is the same, the bytes moved have not been looked into.
+README.md in this folder has the reasons, the figures and what has been measured.
 """
 
 # mypy: allow-untyped-defs
 # Kernels are written in Triton's language, whose values have no Python types; the launchers below are typed.
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS = 16
-MAX_PARTS = 8
-MIN_BLOCK = 256  # an element a thread on AMD's waves of 64, too: with fewer, warps repeat each other's loads
-
-NEVER_KEY = tl.constexpr(-(2**31))  # NaN, and frames that may not be searched
+# Keys in the order of the scores leave their low 12 bits free where scores have 2 bytes: the index goes there.
+STRUCK_KEY = tl.constexpr(-(2**31))  # no class, or one that is taken
+NEVER_KEY = tl.constexpr(-0x7F900000)  # NaN, and frames that may not be searched
 ZERO_KEY = tl.constexpr(-0x7F800000)  # minus infinity, which is probability zero
 INFINITY_BITS = tl.constexpr(0x7F800000)
 LAST_INDEX = tl.constexpr(4095)  # L and T are at most 4096
-FIRST_RANK = tl.constexpr(2**63 - 1)
-LAST_RANK = tl.constexpr(-(2**63))
 INT16_SCALE = tl.constexpr(1.0 / 32767.0)
 
 
 @triton.jit
-def _rank(scores, index, searched, otherwise):
-    """int64 that sort as the scores do, equal scores by falling index; `otherwise` is the key where not searched.
+def _quotient(x, divider, BIG: tl.constexpr):
+    """``x // d`` of x >= 0: by `_divider(d)` of an int32 x, by d itself of an int64 x."""
+    if BIG:
+        return x // divider
+    return ((x.to(tl.uint32).to(tl.int64) * (divider & 0xFFFFFFFF)) >> (divider >> 32)).to(tl.int32)
 
-    Integers, because a float maximum loses NaN or keeps it by the order of the lanes.
-    """
+
+@triton.jit
+def _keys(scores, index, searched, otherwise):
+    """int32 in the order of the scores; `otherwise` where not searched. Of 2-byte scores no two are equal."""
     bits = scores.to(tl.float32).to(tl.int32, bitcast=True)
     size = bits & 0x7FFFFFFF
     key = tl.where(size > INFINITY_BITS, NEVER_KEY, tl.where(bits < 0, -size, size))  # -0.0 and 0.0 are both 0
-    return (tl.where(searched, key, otherwise).to(tl.int64) << 32) | (LAST_INDEX - index)
+    key = tl.where(searched, key, otherwise)
+    return key | (LAST_INDEX - index) if scores.dtype.primitive_bitwidth == 16 else key
 
 
 @triton.jit
-def _index(rank):
-    return LAST_INDEX - (rank & LAST_INDEX)
+def _best(keys, index, UNIQUE: tl.constexpr):
+    """Index of the highest key, the lowest of equals."""
+    top = tl.max(keys, axis=0)
+    if UNIQUE:
+        return LAST_INDEX - (top & LAST_INDEX)
+    return tl.min(tl.where(keys == top, index, LAST_INDEX), axis=0)
 
 
 @triton.jit
-def _next(ranks, previous):
-    """The highest rank below `previous`: ranks are distinct, so none needs to be struck out."""
-    return tl.max(tl.where(ranks < previous, ranks, LAST_RANK), axis=0)
-
-
-@triton.jit
-def _peak(frame_ptrs, t, valid, spent, SUPPRESS: tl.constexpr):
-    """Peak frame of a class, int64."""
-    searched = valid & (spent == 0)
-    logits = tl.load(frame_ptrs, mask=searched, other=0)
+def _peak(logits, t, valid, spent, SUPPRESS: tl.constexpr):
+    """Peak frame of a class."""
     otherwise = tl.where(valid, ZERO_KEY, NEVER_KEY) if SUPPRESS == "released" else NEVER_KEY
-    return _index(tl.max(_rank(logits, t, searched, otherwise), axis=0))
+    searched = valid if SUPPRESS == "none" else valid & (spent == 0)
+    return _best(_keys(logits, t, searched, otherwise), t, logits.dtype.primitive_bitwidth == 16)
 
 
 @triton.jit
@@ -84,20 +74,19 @@ def _start(centre, wanted, last_start):
 
 
 @triton.jit
-def _spent(centre, m, frames, last_start, samples, wanted, T, SUPPRESS: tl.constexpr):
+def _spent(
+    centre, m, frames, last_start, samples, wanted, quarter, T, by_S, SUPPRESS: tl.constexpr, BIG: tl.constexpr
+):
     """The frames [low, high) that a crop around frame m, sample `centre`, takes away from later crops."""
     if SUPPRESS == "crop":  # start <= floor(samples * t / T) < start + wanted, solved for t
-        start = _start(centre, wanted, last_start)
-        low = (start * T + samples - 1) // samples
-        high = ((start + wanted) * T + samples - 1) // samples
-    else:
-        quarter = wanted * T // samples // 4
-        right = centre + wanted // 2 >= last_start + wanted
-        left = centre - wanted // 2 < 0
-        # quarter == 0 at the right edge: the released program's slice [-0:] is the whole map.
-        low = tl.where(right, tl.where(quarter > 0, frames - 2 * quarter, 0), tl.where(left, 0, m - quarter))
-        high = tl.where(right, frames, tl.where(left, 2 * quarter, m + quarter))
-    return low.to(tl.int32), high.to(tl.int32)
+        first = _start(centre, wanted, last_start) * T + samples - 1
+        return _quotient(first, by_S, BIG).to(tl.int32), _quotient(first + wanted * T, by_S, BIG).to(tl.int32)
+    right = centre + wanted // 2 >= last_start + wanted
+    left = centre - wanted // 2 < 0
+    # quarter == 0 at the right edge: the released program's slice [-0:] is the whole map.
+    low = tl.where(right, tl.where(quarter > 0, frames - 2 * quarter, 0), tl.where(left, 0, m - quarter))
+    high = tl.where(right, frames, tl.where(left, 2 * quarter, m + quarter))
+    return low, high
 
 
 @triton.jit
@@ -111,15 +100,8 @@ def _sigmoid(x):
     first = ((127 - half) << 23).to(tl.float32, bitcast=True)
     second = ((127 - (power.to(tl.int32) - half)) << 23).to(tl.float32, bitcast=True)
     small = tl.exp2(rest * -1.4426950408889634) * first * second  # exp(-|x|)
-    y = tl.math.div_rn(tl.where(x < 0, small, 1.0), 1.0 + small)
+    y = tl.where(x < 0, small, 1.0) / (1.0 + small)
     return tl.where(x == x, y, x)
-
-
-@triton.jit
-def _lanes(ROWS: tl.constexpr):
-    """Granule [ROWS, 32] of each lane, and the lane itself; rows overlap by two granules."""
-    lane = tl.broadcast_to(tl.arange(0, 32)[None, :], (ROWS, 32))
-    return tl.arange(0, ROWS)[:, None] * 30 + lane, lane
 
 
 @triton.jit
@@ -129,48 +111,24 @@ def _after(low_word, high_word):
 
 
 @triton.jit
-def _read_part(sample_ptr, first, word, low, high):
-    """Words of the granule that begins at sample `first`, read one by one where they lie in [low, high), else 0."""
-    SAMPLES: tl.constexpr = 32 // sample_ptr.dtype.element_ty.primitive_bitwidth  # in a word
-    i = first + word * SAMPLES
-    words = tl.load(sample_ptr + i, mask=(i >= low) & (i < high), other=0).to(tl.int32)
-    if SAMPLES == 2:
-        i += 1
-        upper = tl.load(sample_ptr + i, mask=(i >= low) & (i < high), other=0).to(tl.int32)
-        words = (words & 0xFFFF) | (upper << 16)
-    return words
+def _lanes(ROWS: tl.constexpr):
+    """Granule [ROWS, 32] of each lane, and the lane: rows overlap by two, since 32 lanes complete 30."""
+    lane = tl.broadcast_to(tl.arange(0, 32)[None, :], (ROWS, 32))
+    return tl.arange(0, ROWS)[:, None] * 30 + lane, lane
 
 
 @triton.jit
-def _read_words(row_ptr, row_samples, first, begin, end, ROWS: tl.constexpr, WORDS: tl.constexpr):
-    """Words [ROWS, 32, WORDS] of the samples from `first` on, of which [begin, end) are wanted.
+def _shifted(sample_ptr, phase, ROWS: tl.constexpr, WORDS: tl.constexpr):
+    """Words [ROWS, 32, WORDS] of the samples from `sample_ptr` on, which lies `phase` samples after a granule's begin.
 
-    Reads whole granules where they lie inside the row, single samples at its ends, nothing outside; samples outside
-    the row are 0, and those outside [begin, end) may be.
+    Reads aligned granules of 4 * WORDS bytes, 31 a row and 30 * ROWS + 1 in all; every lane takes the words that it
+    lacks from the lane after it. At most four exchanges shift by any phase, so a phase asks for no compilation.
     """
-    SAMPLE_BYTES: tl.constexpr = row_ptr.dtype.element_ty.primitive_bitwidth // 8
-    VEC: tl.constexpr = 4 * WORDS // SAMPLE_BYTES
-    TILE: tl.constexpr = (ROWS * 30 + 2) * VEC
-    phase = (((row_ptr + first).to(tl.int64) // SAMPLE_BYTES) % VEC).to(tl.int32)
-    base = first - phase
-    sample_ptr = row_ptr + base
-    word_ptr = tl.multiple_of(sample_ptr.to(tl.pointer_type(tl.int32)), 4 * WORDS)
-    # From the base: [low, high) is [begin, end) widened to whole granules and cut to the row.
-    low = tl.maximum(tl.minimum(tl.maximum(begin - base, 0), TILE) // VEC * VEC, -base).to(tl.int32)
-    high = (tl.minimum(tl.maximum(end - base, 0), TILE) + (VEC - 1)) // VEC * VEC
-    high = tl.minimum(high, tl.maximum(row_samples - base, 0)).to(tl.int32)
-
+    SAMPLE_BYTES: tl.constexpr = sample_ptr.dtype.element_ty.primitive_bitwidth // 8
+    word_ptr = tl.multiple_of((sample_ptr - phase).to(tl.pointer_type(tl.int32)), 4 * WORDS)
     granule, lane = _lanes(ROWS)
-    whole = (granule >= (low + (VEC - 1)) // VEC) & (granule < high // VEC) & (lane < 31)
     word = tl.arange(0, WORDS)[None, None, :]
-    words = tl.load(word_ptr + (granule[:, :, None] * WORDS + word), mask=whole[:, :, None], other=0)
-    if low % VEC != 0:  # the row begins inside this granule
-        part = _read_part(sample_ptr, low // VEC * VEC, word, low, high)
-        words = tl.where((granule == low // VEC)[:, :, None], part, words)
-    if high % VEC != 0:  # the row ends inside this granule
-        part = _read_part(sample_ptr, high // VEC * VEC, word, low, high)
-        words = tl.where((granule == high // VEC)[:, :, None], part, words)
-
+    words = tl.load(word_ptr + (granule[:, :, None] * WORDS + word), mask=(lane < 31)[:, :, None], other=0)
     following = tl.minimum(lane + 1, 31)
     shift = phase * SAMPLE_BYTES // 4
     if WORDS == 4:
@@ -195,41 +153,15 @@ def _read_words(row_ptr, row_samples, first, begin, end, ROWS: tl.constexpr, WOR
 
 
 @triton.jit
-def _write_words(row_ptr, first, begin, end, words, ROWS: tl.constexpr):
-    """Store words [ROWS, 32, 4] as the samples from `first` on that lie in [begin, end), each byte once.
-
-    The address of sample `first` is a multiple of 16.
-    """
-    SAMPLE_BYTES: tl.constexpr = row_ptr.dtype.element_ty.primitive_bitwidth // 8
-    VEC: tl.constexpr = 16 // SAMPLE_BYTES
-    sample_ptr = row_ptr + first
-    word_ptr = tl.multiple_of(sample_ptr.to(tl.pointer_type(tl.int32)), 16)
-    low = tl.maximum(begin - first, 0).to(tl.int32)
-    high = tl.minimum(tl.maximum(end - first, 0), ROWS * 30 * VEC).to(tl.int32)
-
-    granule, lane = _lanes(ROWS)
-    whole = (granule >= (low + (VEC - 1)) // VEC) & (granule < high // VEC) & (lane < 30)
-    word = tl.arange(0, 4)[None, None, :]
-    tl.store(word_ptr + (granule[:, :, None] * 4 + word), words, mask=whole[:, :, None])
-    for end in tl.static_range(2):  # [begin, end) begins or ends inside a granule of this tile
-        edge = high if end else low
-        if (edge % VEC != 0) & ((end == 0) | (low // VEC != high // VEC) | (low % VEC == 0)):
-            mine = ((granule == edge // VEC) & (lane < 30))[:, :, None]
-            part = tl.sum(tl.sum(tl.where(mine, words, 0), axis=0), axis=0)
-            i = edge // VEC * VEC + tl.arange(0, 4) * (4 // SAMPLE_BYTES)
-            if SAMPLE_BYTES == 4:
-                tl.store(sample_ptr + i, part, mask=(i >= low) & (i < high))
-            else:
-                tl.store(sample_ptr + i, part.to(tl.int16), mask=(i >= low) & (i < high))
-                i += 1
-                tl.store(sample_ptr + i, (part >> 16).to(tl.int16), mask=(i >= low) & (i < high))
+def _scaled(samples):
+    return samples.to(tl.float32) * INT16_SCALE
 
 
 # One compilation for all sizes, strides and alignments of a dtype and mode; dense rank scores are a case apart.
 @triton.jit(
     do_not_specialize=[
         *("rank_stride_b", "frame_stride_b", "frame_stride_t", "frame_stride_l", "wave_stride_b", "lengths_stride_b"),
-        *("T", "L", "S", "N", "W", "parts", "part_rows"),
+        *("T", "L", "S", "N", "W", "parts", "part_samples", "quarter", "by_parts", "by_N", "by_T", "by_S"),
     ],
     do_not_specialize_on_alignment=[
         *("rank_ptr", "frame_ptr", "wave_ptr", "lengths_ptr"),
@@ -258,79 +190,113 @@ def select_crops_fwd_kernel(
     N,
     W,
     parts,  # programs a crop
-    part_rows,  # rows of 480 bytes a program
+    part_samples,  # whole tiles that a program copies
+    quarter,  # frames: a quarter of a crop, rounded down twice as the released program does
+    by_parts,  # dividers
+    by_N,
+    by_T,
+    by_S,
     SUPPRESS: tl.constexpr,
+    BIG: tl.constexpr,  # S * (T + 1) passes 2**31
     BLOCK_L: tl.constexpr,
     BLOCK_T: tl.constexpr,
     ROWS: tl.constexpr,
+    WIDE: tl.constexpr,
 ):
     """Select crop n of clip b and copy part of it: ``audio[b, n, i] = wave[b, starts[b, n] + i]``."""
+    INT: tl.constexpr = tl.int64 if BIG else tl.int32
     program = tl.program_id(0)
-    crop = program // parts
-    part = program % parts
-    n = crop % N
-    b = (crop // N).to(tl.int64)  # b * stride passes 2**31 at 6711 clips of 10 s
-    samples = tl.cast(S, tl.int64)  # S * t passes 2**31 at 4096 frames of 17 s
-    wanted = tl.cast(W, tl.int64)
-    length = samples
+    crop = _quotient(program, by_parts, False)
+    clip = _quotient(crop, by_N, False)
+    n = crop - clip * N
+    b = clip.to(tl.int64)  # b * stride passes 2**31 at 6711 clips of 10 s
+    samples = tl.cast(S, INT)
+    wanted = tl.cast(W, INT)
     if lengths_ptr is not None:
-        length = tl.load(lengths_ptr + b * lengths_stride_b).to(tl.int64)
-        length = tl.minimum(tl.maximum(length, 0), samples)
-    last_start = tl.maximum(length - wanted, 0)
-    frames = ((T * length + samples - 1) // samples).to(tl.int32)
-
-    c = tl.arange(0, BLOCK_L)
-    scores = tl.load(rank_ptr + b * rank_stride_b + c.to(tl.int64) * rank_stride_l, mask=c < L, other=0)
-    ranks = _rank(scores, c, c < L, NEVER_KEY)
-    t = tl.arange(0, BLOCK_T)
-    logits_ptr = frame_ptr + b * frame_stride_b
-    frame_ptrs = logits_ptr + t.to(tl.int64) * frame_stride_t
-    rank = _next(ranks, FIRST_RANK)
-    spent = t < 0
-    if SUPPRESS != "none":
-        for _ in range(n):
-            m = _peak(frame_ptrs + _index(rank) * frame_stride_l, t, t < frames, spent, SUPPRESS)
-            low, high = _spent(samples * m // T, m, frames, last_start, samples, wanted, T, SUPPRESS)
-            spent |= (t >= low) & (t < high)
-            rank = _next(ranks, rank)
+        length = tl.load(lengths_ptr + b * lengths_stride_b)
+        length = tl.minimum(tl.maximum(length, 0), S).to(INT)
+        frames = _quotient(T * length + samples - 1, by_S, BIG).to(tl.int32)
+        last_start = tl.maximum(length - wanted, 0)
     else:
-        for _ in range(n):
-            rank = _next(ranks, rank)
-    class_ = _index(rank)
-    m = _peak(frame_ptrs + class_ * frame_stride_l, t, t < frames, spent, SUPPRESS)
-    start = _start(samples * m // T, wanted, last_start)
+        frames = T
+        last_start = samples - wanted
+
+    # Clamped addresses, not masks: with a predicate for each, ptxas loads the scores one after the other.
+    c = tl.arange(0, BLOCK_L)
+    scores = tl.load(rank_ptr + b * rank_stride_b + tl.minimum(c, L - 1).to(tl.int64) * rank_stride_l)
+    ranks = _keys(scores, c, c < L, STRUCK_KEY)
+    UNIQUE: tl.constexpr = scores.dtype.primitive_bitwidth == 16
+    t = tl.arange(0, BLOCK_T)
+    valid = t < frames
+    logits_ptr = frame_ptr + b * frame_stride_b
+    frame_ptrs = logits_ptr + tl.minimum(t, T - 1).to(tl.int64) * frame_stride_t
+    spent = t < 0
+    class_ = tl.full((), -1, tl.int32)
+    logits = tl.zeros((BLOCK_T,), frame_ptr.dtype.element_ty)
+    for later in range(n + 1):
+        ranks = tl.where(c == class_, STRUCK_KEY, ranks)
+        class_ = _best(ranks, c, UNIQUE)
+        if SUPPRESS != "none":
+            following = tl.load(frame_ptrs + class_.to(tl.int64) * frame_stride_l)
+            if later:
+                m = _peak(logits, t, valid, spent, SUPPRESS)
+                centre = _quotient(samples * m, by_T, BIG)
+                low, high = _spent(centre, m, frames, last_start, samples, wanted, quarter, T, by_S, SUPPRESS, BIG)
+                spent |= (t >= low) & (t < high)
+            logits = following
+    if SUPPRESS == "none":
+        logits = tl.load(frame_ptrs + class_.to(tl.int64) * frame_stride_l)
+    m = _peak(logits, t, valid, spent, SUPPRESS)
+    start = _start(_quotient(samples * m, by_T, BIG), wanted, last_start)
 
     row = crop.to(tl.int64)  # row * W passes 2**31 at B = 4474, N = 5, 3 s
+    part = program - crop * parts
     if part == 0:
-        peak = tl.load(logits_ptr + m * frame_stride_t + class_ * frame_stride_l).to(tl.float32)
+        peak = tl.load(logits_ptr + m.to(tl.int64) * frame_stride_t + class_.to(tl.int64) * frame_stride_l)
         tl.store(classes_ptr + row, class_)
         tl.store(starts_ptr + row, start)
-        tl.store(peaks_ptr + row, _sigmoid(peak))
+        tl.store(peaks_ptr + row, _sigmoid(peak.to(tl.float32)))
 
     WIDEN: tl.constexpr = wave_ptr.dtype.element_ty == tl.int16  # int16 in, float32 out
     IN: tl.constexpr = tl.int16 if wave_ptr.dtype.element_ty.primitive_bitwidth == 16 else tl.int32
-    OUT: tl.constexpr = tl.int32 if WIDEN else IN
+    OUT: tl.constexpr = tl.float32 if WIDEN else IN
     OUT_BYTES: tl.constexpr = OUT.primitive_bitwidth // 8
-    wave_row = (wave_ptr + b * wave_stride_b).to(tl.pointer_type(IN))
-    audio_row = (audio_ptr + row * wanted).to(tl.pointer_type(OUT))
-    # Rows of 480 bytes begin at the sector that holds the crop's first sample, so stores fill whole sectors.
-    origin = part.to(tl.int64) * part_rows * (480 // OUT_BYTES) - (audio_row.to(tl.int64) % 32) // OUT_BYTES
-    stop = tl.minimum(origin + tl.cast(part_rows, tl.int64) * (480 // OUT_BYTES), wanted)
-    rows = ((stop - origin) * OUT_BYTES + 479) // 480
-    for tile in range(0, rows, ROWS):
-        first = origin + tile * (480 // OUT_BYTES)
-        words = _read_words(
-            wave_row, samples, start + first, start + tl.maximum(first, 0), start + stop, ROWS, 2 if WIDEN else 4
-        )
-        if WIDEN:
-            low_half = ((words << 16) >> 16).to(tl.float32) * INT16_SCALE
-            high_half = (words >> 16).to(tl.float32) * INT16_SCALE
-            words = tl.reshape(tl.join(low_half, high_half), (ROWS, 32, 4)).to(tl.int32, bitcast=True)
-        _write_words(audio_row, first, 0, stop, words, ROWS)
+    VEC: tl.constexpr = 16 // OUT_BYTES  # samples in a granule of the output
+    TILE: tl.constexpr = ROWS * 30 * VEC if WIDE else ROWS * 128
+    BLOCK: tl.constexpr = triton.next_power_of_2(TILE)
+    source_ptr = (wave_ptr + b * wave_stride_b).to(tl.pointer_type(IN)) + start
+    target_ptr = (audio_ptr + row * W).to(tl.pointer_type(OUT))
+    # Tiles begin at the sector that holds the crop's first sample, so stores fill whole sectors.
+    first = tl.cast(part, INT) * part_samples - ((target_ptr.to(tl.int64) & 31) // OUT_BYTES).to(tl.int32)
+    stop = tl.minimum(first + part_samples, wanted)
+    i = tl.arange(0, BLOCK)
+    if WIDE:
+        phase = ((source_ptr.to(tl.int64) // (IN.primitive_bitwidth // 8) + first) % VEC).to(tl.int32)
+    for tile in range(first, stop, TILE):
+        whole = (tile >= 0) & (tile + TILE <= stop)
+        if WIDE:  # granules reach beyond the tile, but not out of the row
+            whole &= (start + tile >= phase) & (start + tile + (TILE + VEC) <= samples)
+        if whole:
+            if WIDE:
+                words = _shifted(source_ptr + tile, phase, ROWS, 2 if WIDEN else 4)
+                if WIDEN:
+                    words = tl.join(_scaled((words << 16) >> 16), _scaled(words >> 16))
+                    words = tl.reshape(words, (ROWS, 32, 4)).to(tl.int32, bitcast=True)
+                granule, lane = _lanes(ROWS)
+                word_ptr = tl.multiple_of((target_ptr + tile).to(tl.pointer_type(tl.int32)), 16)
+                word = tl.arange(0, 4)[None, None, :]
+                tl.store(word_ptr + (granule[:, :, None] * 4 + word), words, mask=(lane < 30)[:, :, None])
+            else:
+                x = tl.load(source_ptr + tile + i)
+                tl.store(target_ptr + tile + i, _scaled(x) if WIDEN else x)
+        else:
+            inside = (i >= -tile) & (i < stop - tile) & (i < TILE)
+            x = tl.load(source_ptr + tl.minimum(tl.maximum(tile + i, 0), stop - 1))
+            tl.store(target_ptr + tile + i, _scaled(x) if WIDEN else x, mask=inside)
 
 
 @triton.jit(
-    do_not_specialize=["grad_stride_b", "grad_stride_n", "S", "N", "W", "tiles"],
+    do_not_specialize=["grad_stride_b", "grad_stride_n", "S", "N", "W", "tiles", "by_tiles"],
     do_not_specialize_on_alignment=["grad_ptr", "starts_ptr", "grad_wave_ptr"],
 )
 def select_crops_bwd_kernel(
@@ -343,73 +309,102 @@ def select_crops_bwd_kernel(
     N,
     W,
     tiles,  # programs a clip
+    by_tiles,  # divider
+    BIG: tl.constexpr,  # S passes 2**30
     ROWS: tl.constexpr,
 ):
     """Add up one tile of a clip, in the order of n: ``grad_wave[b, s] = sum_n grad[b, n, s - starts[b, n]]``."""
+    INT: tl.constexpr = tl.int64 if BIG else tl.int32
+    TILE: tl.constexpr = ROWS * 128
     program = tl.program_id(0)
-    b = (program // tiles).to(tl.int64)
+    clip = _quotient(program, by_tiles, False)
+    b = clip.to(tl.int64)
+    wave_row = grad_wave_ptr + b * S
     dtype: tl.constexpr = grad_ptr.dtype.element_ty
     SAMPLE_BYTES: tl.constexpr = dtype.primitive_bitwidth // 8
-    bits: tl.constexpr = tl.int16 if SAMPLE_BYTES == 2 else tl.int32
-    samples = tl.cast(S, tl.int64)
-    wanted = tl.cast(W, tl.int64)
-    wave_row = (grad_wave_ptr + b * samples).to(tl.pointer_type(bits))
-    first = (program % tiles).to(tl.int64) * ROWS * (480 // SAMPLE_BYTES)
-    first -= (wave_row.to(tl.int64) % 32) // SAMPLE_BYTES  # tiles begin with a sector
-    low_sum = tl.zeros((ROWS, 32, 4), tl.float32)  # of every sample, or of the lower half of every word
-    high_sum = tl.zeros((ROWS, 32, 4), tl.float32)
+    first = tl.cast(program - clip * tiles, INT) * TILE  # tiles begin with a sector
+    first -= ((wave_row.to(tl.int64) & 31) // SAMPLE_BYTES).to(tl.int32)
+    i = tl.arange(0, TILE)
+    total = tl.zeros((TILE,), tl.float32)
     for n in range(N):
-        start = tl.load(starts_ptr + b * N + n)
-        if (start < first + ROWS * (480 // SAMPLE_BYTES)) & (start + wanted > first):
-            row = (grad_ptr + b * grad_stride_b + tl.cast(n, tl.int64) * grad_stride_n).to(tl.pointer_type(bits))
-            words = _read_words(row, wanted, first - start, 0, wanted, ROWS, 4)
-            if SAMPLE_BYTES == 4:
-                low_sum += words.to(tl.float32, bitcast=True)
+        begin = first - tl.load(starts_ptr + b * N + n).to(INT)
+        if (begin > -TILE) & (begin < W):
+            row_ptr = grad_ptr + b * grad_stride_b + tl.cast(n, tl.int64) * grad_stride_n + begin
+            if (begin >= 0) & (begin + TILE <= W):
+                total += tl.load(row_ptr + i).to(tl.float32)
             else:
-                low_sum += words.to(tl.int16).to(dtype, bitcast=True).to(tl.float32)
-                high_sum += (words >> 16).to(tl.int16).to(dtype, bitcast=True).to(tl.float32)
-    if SAMPLE_BYTES == 4:
-        words = low_sum.to(tl.int32, bitcast=True)
-    else:
-        words = _half_bits(low_sum, dtype) | (_half_bits(high_sum, dtype) << 16)
-    _write_words(wave_row, first, 0, samples, words, ROWS)
-
-
-@triton.jit
-def _half_bits(x, dtype: tl.constexpr):
-    """Bits of float32 rounded to nearest even in `dtype`, in the lower half of an int32."""
+                total += tl.load(row_ptr + i, mask=(i >= -begin) & (i < W - begin), other=0).to(tl.float32)
+    inside = (i >= -first) & (i < S - first)
     if dtype == tl.bfloat16:  # by hand: the interpreter truncates
-        bits = x.to(tl.int32, bitcast=True)
+        bits = total.to(tl.int32, bitcast=True)
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        half = tl.where((bits & 0x7FFFFFFF) > INFINITY_BITS, 0x7FC0, rounded)
+        half = tl.where((bits & 0x7FFFFFFF) > INFINITY_BITS, 0x7FC0, rounded).to(tl.int16)
+        tl.store((wave_row + first).to(tl.pointer_type(tl.int16)) + i, half, mask=inside)
     else:
-        half = x.to(dtype).to(tl.int16, bitcast=True).to(tl.int32)
-    return half & 0xFFFF
+        tl.store(wave_row + first + i, total.to(dtype), mask=inside)
 
 
-def _options(block_l: int, block_t: int) -> dict[str, Any]:
-    """4 warps, and 8 where the selection holds more than 8 scores or 4 frames a thread."""
-    options: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": True}
-    if block_l > 1024 or block_t > 512:
-        options["num_warps"] = 8
-        if torch.version.hip is None:  # left alone, ptxas spills a few registers to fit one more program on an SM
-            options["maxnreg"] = 255
-    return options
+class Sizes(NamedTuple):
+    """How a launch is cut into programs. The result does not depend on it."""
+
+    wide: bool  # granules of 16 bytes a lane, or samples one a lane
+    rows: int  # of a warp in a tile: 480 bytes of granules, or 128 samples; a power of 2
+    num_warps: int
+    programs: int  # that fit on a multiprocessor
 
 
-def _parts(
-    rank_scores: Tensor, frame_logits: Tensor, wave: Tensor, num_crops: int, crop_samples: int, mode: str
-) -> int:
-    """Programs a crop, such that the sectors their selection reads stay under a tenth of the crop's bytes.
+# By architecture, the sizes for 4-byte and for 2-byte samples, and what they stand on: README.md has the measurement.
+SIZES = {
+    "sm_80": (Sizes(False, 8, 4, 10), Sizes(True, 8, 4, 10)),  # not measured
+    "sm_90": (Sizes(False, 8, 4, 10), Sizes(True, 8, 4, 10)),  # H200: 8 rows and 4 warps of the kernel before this one
+    "sm_100": (Sizes(False, 8, 4, 10), Sizes(True, 8, 4, 10)),  # not measured
+}
+OTHER = SIZES["sm_90"]  # not measured
+BACKWARD_ROWS = 8
+MAX_PARTS = 1024  # for the arithmetic: 16 crops times this stay under 2**14
 
-    For the paper's crops and float32 that is 7, and 4 where crops suppress each other; for 2-byte samples 3 and 2.
+
+@functools.cache
+def _device_facts(device: torch.device) -> tuple[str, int]:
+    """Architecture and multiprocessors of a device; of an H100 for the CPU, where Triton's interpreter runs."""
+    if device.type != "cuda":
+        return "sm_90", 132
+    facts = torch.cuda.get_device_properties(device)
+    name = f"sm_{facts.major}{facts.minor}" if torch.version.hip is None else facts.gcnArchName
+    return name, facts.multi_processor_count
+
+
+def default_sizes(wave: Tensor) -> Sizes:
+    """The sizes for a wave of this dtype on this device."""
+    whole, half = SIZES.get(_device_facts(wave.device)[0], OTHER)
+    return whole if wave.element_size() == 4 else half
+
+
+def _parts(crops: int, tiles: int, at_once: int) -> int:
+    """Programs a crop: one full wave of programs on the device, or three and more where one cannot hold all crops.
+
+    A wave and a bit would leave most of the device idle for half of the time.
     """
-    _, T, L = frame_logits.shape
-    step = rank_scores.element_size() if rank_scores.stride(1) == 1 else 32
-    columns = 1.0 if mode == "none" else (num_crops + 1) / 2
-    selection = 1.25 * L * step + 32 * T * columns + 256  # a warp's 32 scores touch 5 sectors where they fill 4
-    tiles = triton.cdiv(crop_samples * wave.element_size(), 480 * ROWS)
-    return max(1, min(MAX_PARTS, tiles, int(crop_samples * wave.element_size() / (10 * selection))))
+    parts = at_once // crops if crops <= at_once else triton.cdiv(3 * at_once, crops)
+    return max(1, min(parts, tiles, MAX_PARTS))
+
+
+def _divider(divisor: int) -> int:
+    """What `_quotient` divides an int32 by: a multiplier of 32 bits, and above it the shift that follows.
+
+    With ``l = ceil(log2(d))`` and ``m = ceil(2**(31 + l) / d)``, ``x * m >> (31 + l) == x // d`` for 0 <= x < 2**31:
+    Granlund and Montgomery, "Division by invariant integers using multiplication", 1994.
+    """
+    shift = 31 + (divisor - 1).bit_length()
+    return shift << 32 | -(-(1 << shift) // divisor)
+
+
+def _for_scores(sizes: Sizes, L: int, T: int) -> Sizes:
+    """More warps where a thread would hold more than 8 scores or frames, with twice the registers a thread."""
+    num_warps = min(16, triton.next_power_of_2(max(L, T)) // 256)
+    if num_warps <= sizes.num_warps:
+        return sizes
+    return sizes._replace(num_warps=num_warps, programs=sizes.programs * sizes.num_warps // (2 * num_warps) or 1)
 
 
 def select_crops_fwd(
@@ -421,6 +416,7 @@ def select_crops_fwd(
     crop_samples: int = 96_000,
     suppress: str = "none",
     out: Tensor | None = None,
+    sizes: Sizes | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Audio [B, N, W], classes, starts, peaks, as `reference.select_crops`; arguments as `api` has checked them."""
     B, T, L = frame_logits.shape
@@ -432,23 +428,37 @@ def select_crops_fwd(
     peaks = torch.empty(B, N, dtype=torch.float32, device=wave.device)
     if B == 0:
         return audio, classes, starts, peaks
-    parts = _parts(rank_scores, frame_logits, wave, N, W, suppress)
-    block_l = max(MIN_BLOCK, triton.next_power_of_2(L))
-    block_t = max(MIN_BLOCK, triton.next_power_of_2(T))
-    rows = triton.cdiv(W * audio.element_size() + 31, 480)  # 31: where the crop's first sector begins before it
+    sizes = _for_scores(sizes or default_sizes(wave), L, T)
+    sample_bytes = audio.element_size()
+    tile = sizes.rows * (480 // sample_bytes if sizes.wide else 128)
+    tiles = triton.cdiv(W + 31 // sample_bytes, tile)  # 31: where the crop's first sector begins before it
+    parts = _parts(B * N, tiles, sizes.programs * _device_facts(wave.device)[1])
+    big = S * (T + 1) >= 2**31
+    # A block shorter than the threads would have warps repeat each other's loads.
+    threads = sizes.num_warps * (32 if torch.version.hip is None else 64)
     with torch.cuda.device_of(wave):
         select_crops_fwd_kernel[(B * N * parts,)](
             *(rank_scores, frame_logits, wave, lengths, audio, classes, starts, peaks),
             *(*rank_scores.stride(), *frame_logits.stride(), wave.stride(0)),
             0 if lengths is None else lengths.stride(0),
-            *(T, L, S, N, W, parts, triton.cdiv(rows, parts)),
+            *(T, L, S, N, W, parts, triton.cdiv(tiles, parts) * tile, W * T // S // 4),
+            *(_divider(parts), _divider(N), *((T, S) if big else (_divider(T), _divider(S)))),
             SUPPRESS=suppress,
-            BLOCK_L=block_l,
-            BLOCK_T=block_t,
-            ROWS=ROWS,
-            **_options(block_l, block_t),
+            BIG=big,
+            BLOCK_L=max(threads, triton.next_power_of_2(L)),
+            BLOCK_T=max(threads, triton.next_power_of_2(T)),
+            ROWS=sizes.rows,
+            WIDE=sizes.wide,
+            **_options(sizes.num_warps, sizes.programs),
         )
     return audio, classes, starts, peaks
+
+
+def _options(num_warps: int, programs: int) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": True}
+    if torch.version.hip is None:  # what lets so many programs fit on a multiprocessor, whatever version compiles them
+        options["maxnreg"] = min(255, 65536 // (32 * num_warps * programs) // 8 * 8)
+    return options
 
 
 def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int) -> Tensor:
@@ -459,12 +469,13 @@ def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int) -> T
         return grad_wave
     if W > 1 and grad_audio.stride(2) != 1:  # an expanded gradient, as sum() gives
         grad_audio = grad_audio.contiguous()
-    tiles = triton.cdiv(wave_samples * grad_wave.element_size() + 31, 480 * ROWS)
+    tiles = triton.cdiv(wave_samples + 31 // grad_wave.element_size(), 128 * BACKWARD_ROWS)
     with torch.cuda.device_of(grad_audio):
         select_crops_bwd_kernel[(B * tiles,)](
-            *(grad_audio, starts.contiguous(), grad_wave, *grad_audio.stride()[:2], wave_samples, N, W, tiles),
-            ROWS=ROWS,
-            num_warps=4,
-            enable_fp_fusion=True,
+            *(grad_audio, starts.contiguous(), grad_wave, *grad_audio.stride()[:2]),
+            *(wave_samples, N, W, tiles, _divider(tiles)),
+            BIG=wave_samples >= 2**30,
+            ROWS=BACKWARD_ROWS,
+            **_options(num_warps=8, programs=8),
         )
     return grad_wave

@@ -25,8 +25,18 @@ OUTPUTS = {"audio_ptr", "classes_ptr", "starts_ptr", "peaks_ptr"}
 SMALL_ROWS = 2
 
 
-def small_tiles(patch: pytest.MonkeyPatch, parts: int = 1, rows: int = SMALL_ROWS) -> None:
-    patch.setattr(_triton, "ROWS", rows)
+def small_tiles(
+    patch: pytest.MonkeyPatch, parts: int = 1, rows: int = SMALL_ROWS, wide: bool | None = None
+) -> None:
+    """Tiles of `rows` rows, `parts` programs a crop; copied by granules or by samples, None: as the launcher chooses."""
+
+    def sizes(wave: Tensor) -> _triton.Sizes:
+        usual = original(wave)
+        return usual._replace(rows=rows, wide=usual.wide if wide is None else wide)
+
+    original = _triton.default_sizes
+    patch.setattr(_triton, "default_sizes", sizes)
+    patch.setattr(_triton, "BACKWARD_ROWS", rows)
     patch.setattr(_triton, "_parts", lambda *_: parts)
 
 
