@@ -155,7 +155,8 @@ def _check(
     need(impl in ("auto", "fused", "reference"), "impl", "'auto', 'fused' or 'reference'", repr(impl))
     need(suppress in reference.SUPPRESS_MODES, "suppress", "'none', 'released' or 'crop'", repr(suppress))
     for name, size in (("num_crops", num_crops), ("crop_samples", crop_samples)):
-        need(isinstance(size, int | torch.SymInt) and not isinstance(size, bool), name, "a whole number", repr(size))
+        whole = isinstance(size, int | torch.SymInt) and not isinstance(size, bool)
+        need(whole, name, "a whole number", size if whole else repr(size))
     for name, tensor, rank, letters, dtypes in (
         ("wave", wave, 2, "[B, S]", WAVE_DTYPES),
         ("rank_scores", rank_scores, 2, "[B, L]", SCORE_DTYPES),

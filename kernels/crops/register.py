@@ -16,7 +16,7 @@ from . import reference
 
 _ARGUMENTS = (
     "Tensor rank_scores, Tensor frame_logits, Tensor wave, Tensor? lengths, "
-    "int num_crops, SymInt crop_samples, str suppress"
+    "SymInt num_crops, SymInt crop_samples, str suppress"
 )
 _INPUTS = ("rank_scores", "frame_logits", "wave", "lengths")
 _library = torch.library.Library("glat", "FRAGMENT")
