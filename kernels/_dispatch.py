@@ -8,9 +8,13 @@ import torch
 CPU_LIBRARY = "libglat_cpu.so"
 NOT_BUILT = "not_built.txt"  # the reason, which CMakeLists.txt leaves in the library's place
 
+# What each operator's kernel is written in, by device type. A new operator is a line here.
+KERNELS = {
+    "select_crops": {"cpu": "C++", "cuda": "Triton"},
+}
 
-# Why a device type has no fused kernel, None where it has one. A plain table, filled at import: torch.compile reads it
-# while tracing and would not get through a search for files.
+# Why the kernels of a device type cannot run, None where they can. A plain table, filled at import: torch.compile reads
+# it while tracing and would not get through a search for files.
 _missing: dict[str, str | None] = {
     "cpu": f"{CPU_LIBRARY} is not loaded",
     "cuda": "triton is not installed",  # ROCm devices carry this name too
@@ -43,9 +47,11 @@ def _load_cpu_library() -> str | None:
     return None
 
 
-def fused_missing(device_type: str) -> str | None:
-    """Why `device_type` has no fused kernel, or None where it has one."""
-    return _missing.get(device_type, f"there is no kernel for {device_type!r} devices")
+def fused_missing(operator: str, device_type: str) -> str | None:
+    """Why `operator` has no fused kernel on `device_type`, or None where it has one."""
+    if device_type != "meta" and device_type not in KERNELS[operator]:
+        return f"there is no kernel for {device_type!r} devices"
+    return _missing[device_type]
 
 
 def implementations(device_type: str) -> dict[str, str]:
@@ -57,6 +63,8 @@ def implementations(device_type: str) -> dict[str, str]:
     Returns:
         ``{"select_crops": "C++"}``, for example.
     """
-    missing = fused_missing(device_type)
-    name = {"cuda": "Triton", "cpu": "C++"}.get(device_type, "shape rule")
-    return {"select_crops": name if missing is None else f"reference ({missing})"}
+    found = {}
+    for operator, kernels in KERNELS.items():
+        missing = fused_missing(operator, device_type)
+        found[operator] = kernels.get(device_type, "shape rule") if missing is None else f"reference ({missing})"
+    return found

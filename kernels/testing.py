@@ -59,7 +59,7 @@ def assert_same_crops(actual: Crops | tuple[Tensor, ...], expected: Crops | tupl
     torch.testing.assert_close(got.peaks, wanted.peaks, rtol=0, atol=PEAK_TOLERANCE, equal_nan=True)
 
 
-def need_fused(device: str = "cpu") -> None:
+def need_fused(device: str = "cpu", operator: str = "select_crops") -> None:
     """Skip the test that calls this, with the reason, where a device has no fused kernel."""
-    if (missing := fused_missing(device)) is not None:
+    if (missing := fused_missing(operator, device)) is not None:
         raise unittest.SkipTest(f"no fused kernels on {device}: {missing}")

@@ -74,9 +74,7 @@ def _start(centre, wanted, last_start):
 
 
 @triton.jit
-def _spent(
-    centre, m, frames, last_start, samples, wanted, quarter, T, by_S, SUPPRESS: tl.constexpr, BIG: tl.constexpr
-):
+def _spent(centre, m, frames, last_start, samples, wanted, quarter, T, by_S, SUPPRESS: tl.constexpr, BIG: tl.constexpr):
     """The frames [low, high) that a crop around frame m, sample `centre`, takes away from later crops."""
     if SUPPRESS == "crop":  # start <= floor(samples * t / T) < start + wanted, solved for t
         first = _start(centre, wanted, last_start) * T + samples - 1
@@ -404,7 +402,8 @@ def _for_scores(sizes: Sizes, L: int, T: int) -> Sizes:
     num_warps = min(16, triton.next_power_of_2(max(L, T)) // 256)
     if num_warps <= sizes.num_warps:
         return sizes
-    return sizes._replace(num_warps=num_warps, programs=sizes.programs * sizes.num_warps // (2 * num_warps) or 1)
+    more = num_warps // sizes.num_warps
+    return sizes._replace(rows=sizes.rows * more, num_warps=num_warps, programs=max(1, sizes.programs // (2 * more)))
 
 
 def select_crops_fwd(

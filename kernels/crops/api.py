@@ -120,7 +120,7 @@ def _refuse_transforms(*tensors: Tensor) -> None:
 def _use_fused(impl: str, frame_logits: Tensor, num_crops: int) -> bool:
     if impl == "reference":
         return False
-    missing = fused_missing(frame_logits.device.type)
+    missing = fused_missing("select_crops", frame_logits.device.type)
     _, T, L = frame_logits.shape
     if missing is None and frame_logits.device.type == "cuda":
         for name, seen, limit in (

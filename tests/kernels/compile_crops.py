@@ -27,13 +27,16 @@ TARGETS = {
     "sm_120": GPUTarget("cuda", 120, 32),
     "gfx942": GPUTarget("hip", "gfx942", 64),
 }
-PAPER = (1, 62, 527, 320_000, 5, 96_000)  # B, T, L, S, N, W
+# A100, H100 and H200, B200; of the others any number.
+MULTIPROCESSORS = {"sm_80": 108, "sm_90": 132, "sm_100": 148}
+PAPER = (32, 62, 527, 320_000, 5, 96_000)  # B, T, L, S, N, W
 LARGEST = (1, 4096, 4096, 320_000, 16, 96_000)
 ANOTHER = (2, 16, 1024, 101, 1, 33)
 # Shape, wave, scores, suppress, lengths.
 FORWARD = [
     (PAPER, "float32", "float32", "none", None),
     (PAPER, "float32", "float32", "released", "int64"),
+    (PAPER, "float32", "float32", "crop", None),
     (PAPER, "float32", "bfloat16", "crop", None),
     (PAPER, "float16", "float16", "crop", "int32"),
     (PAPER, "bfloat16", "bfloat16", "none", None),
@@ -42,6 +45,8 @@ FORWARD = [
     (LARGEST, "float16", "float32", "released", None),
     (LARGEST, "float32", "float32", "crop", "int64"),
 ]
+# The copy that the launcher does not choose for these, and that bench/kernels compares with the one it does.
+COMPETITORS = [(PAPER, wave, "float32", "none", None) for wave in ("float32", "bfloat16", "int16")]
 BACKWARD = [(PAPER, dtype) for dtype in ("float32", "float16", "bfloat16")]
 
 
@@ -54,24 +59,29 @@ class Driver:
         self.get_current_stream = lambda device=None: 0
 
 
-def compiled(target: GPUTarget) -> Iterator[tuple[str, list[Any]]]:
-    """Name and kernels of each call of a launcher: one a launch."""
+def compiled(target: GPUTarget, multiprocessors: int) -> Iterator[tuple[str, list[tuple[Any, int]]]]:
+    """Name of each call of a launcher, with the kernel and the programs of each launch: one."""
     triton.runtime.driver.set_active(Driver(target))
     torch.version.hip = "6.4" if target.backend == "hip" else None
-    launches: list[Any] = []
+    launches: list[tuple[Any, int]] = []
     run = JITFunction.run
 
-    def compile_only(self: Any, *args: Any, warmup: bool, **kwargs: Any) -> Any:
-        launches.append(run(self, *args, warmup=True, **kwargs))
-        return launches[-1]
+    def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        launches.append((run(self, *args, grid=grid, warmup=True, **kwargs), grid[0]))
+        return launches[-1][0]
 
     JITFunction.run = compile_only
     from glat.kernels.crops import _triton
 
+    _triton._device_facts = lambda device: (f"sm_{target.arch}", multiprocessors)  # type: ignore[assignment]
     for shape, wave, scores, suppress, lengths in FORWARD:
         launches.clear()
         forward(_triton, shape, wave, scores, suppress, lengths)
         yield f"forward {wave} {scores} {suppress} lengths={lengths} T={shape[1]}", list(launches)
+    for shape, wave, scores, suppress, lengths in COMPETITORS:
+        launches.clear()
+        forward(_triton, shape, wave, scores, suppress, lengths, other=True)
+        yield f"competitor {wave} {scores} {suppress}", list(launches)
     for shape, dtype in BACKWARD:
         launches.clear()
         B, _, _, S, N, W = shape
@@ -81,15 +91,23 @@ def compiled(target: GPUTarget) -> Iterator[tuple[str, list[Any]]]:
     launches.clear()
     forward(_triton, PAPER, "float32", "float32", "none", None)
     forward(_triton, ANOTHER, "float32", "float32", "none", None, shift=1)
-    assert launches[0].hash == launches[1].hash, "a size, a stride or an alignment asks for another compilation"
+    assert launches[0][0].hash == launches[1][0].hash, "a size, a stride or an alignment asks for another compilation"
 
 
 def forward(
-    launcher: Any, shape: tuple[int, ...], wave: str, scores: str, suppress: str, lengths: str | None, shift: int = 0
+    launcher: Any,
+    shape: tuple[int, ...],
+    wave: str,
+    scores: str,
+    suppress: str,
+    lengths: str | None,
+    shift: int = 0,
+    other: bool = False,
 ) -> None:
-    """Call the launcher; the buffers begin `shift` elements after an aligned address."""
+    """Call the launcher; the buffers begin `shift` elements after an aligned address; `other`: with the other copy."""
     B, T, L, S, N, W = shape
     score_dtype = getattr(torch, scores)
+    sizes = launcher.default_sizes(torch.empty(0, dtype=getattr(torch, wave)))
     launcher.select_crops_fwd(
         torch.empty(B, L + shift, dtype=score_dtype)[:, shift:],
         torch.empty(B, T, L + shift, dtype=score_dtype)[:, :, shift:],
@@ -98,11 +116,16 @@ def forward(
         N,
         W,
         suppress,
+        sizes=sizes._replace(wide=not sizes.wide) if other else None,
     )
 
 
-def facts(kernel: Any, target: GPUTarget) -> dict[str, Any]:
-    found = {"threads": kernel.metadata.num_warps * target.warp_size, "shared_bytes": kernel.metadata.shared}
+def facts(kernel: Any, programs: int, target: GPUTarget) -> dict[str, Any]:
+    found = {
+        "programs": programs,
+        "threads": kernel.metadata.num_warps * target.warp_size,
+        "shared_bytes": kernel.metadata.shared,
+    }
     return found | (amd_facts(kernel.asm["amdgcn"]) if target.backend == "hip" else nvidia_facts(kernel))
 
 
@@ -136,6 +159,9 @@ def nvidia_facts(kernel: Any) -> dict[str, Any]:
     ptx = kernel.asm["ptx"]
     return {
         "kernels": len(re.findall(r"\.entry ", ptx)),
+        # A line of machine code, not one of the debugger's data, which stand in the same listing; without padding.
+        "instructions": len(re.findall(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?!NOP)(?:@!?U?P\w+\s+)?[A-Z][^;]*;", sass, re.M)),
+        "long_divisions": len(re.findall(r"\b(?:div|rem)\.[su]64", ptx)),
         "registers": int(registers),
         "spills": int(stack) + int(local) + len(re.findall(r"\b(?:LDL|STL)\b", sass)),
         "wide_loads": min(ptx.count("ld.global.v4.b32"), sass.count("LDG.E.128")),
@@ -145,9 +171,10 @@ def nvidia_facts(kernel: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    target = TARGETS[sys.argv[1]]
-    for name, kernels in compiled(target):
-        print(json.dumps({"name": name, "launches": [facts(kernel, target) for kernel in kernels]}))
+    target, multiprocessors = TARGETS[sys.argv[1]], MULTIPROCESSORS.get(sys.argv[1], 100)
+    for name, launches in compiled(target, multiprocessors):
+        launched = [facts(kernel, programs, target) for kernel, programs in launches]
+        print(json.dumps({"name": name, "multiprocessors": multiprocessors, "launches": launched}))
 
 
 if __name__ == "__main__":

@@ -20,15 +20,13 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 SAMPLES = (*FLOATS, torch.int16)
 SUPPRESS = ("none", "released", "crop")
 OUTPUTS = {"audio_ptr", "classes_ptr", "starts_ptr", "peaks_ptr"}
-# The kernel's own tile holds 1920 float32 samples: smaller ones, and more programs a crop, reach every loop at the
-# sizes that an interpreter manages.
+# The kernel's own tile holds 960 samples and more: smaller ones, and more programs a crop, reach every loop at sizes
+# that an interpreter manages.
 SMALL_ROWS = 2
 
 
-def small_tiles(
-    patch: pytest.MonkeyPatch, parts: int = 1, rows: int = SMALL_ROWS, wide: bool | None = None
-) -> None:
-    """Tiles of `rows` rows, `parts` programs a crop; copied by granules or by samples, None: as the launcher chooses."""
+def small_tiles(patch: pytest.MonkeyPatch, parts: int = 1, rows: int = SMALL_ROWS, wide: bool | None = None) -> None:
+    """Tiles of `rows` rows, `parts` programs a crop; copied by granules or by samples; None: as is usual."""
 
     def sizes(wave: Tensor) -> _triton.Sizes:
         usual = original(wave)
@@ -130,6 +128,8 @@ def test_the_largest_selection_is_right(tiles: None, shape: tuple[int, ...], sup
     inputs = crop_inputs(1, *shape, 600_001, special=True)  # S * T passes 2**31
     forward(*inputs, torch.tensor([599_999]), 2, 500, suppress)
     forward(*inputs, None, 2, 500, suppress)
+    below = inputs[2][:, : (2**31 - 1) // (shape[0] + 1)]  # the longest wave that 32 bits do for
+    forward(*inputs[:2], below, torch.tensor([below.shape[1] - 1]), 2, below.shape[1] // 2, suppress)
 
 
 def test_the_kernels_own_tile_is_right() -> None:
@@ -150,14 +150,16 @@ def test_misaligned_buffers_are_right(tiles: None, wave_dtype: torch.dtype, elem
     assert_same_bits(memory, before)
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["by samples", "by granules"])
 @pytest.mark.parametrize("wave_dtype", SAMPLES)
-def test_every_phase_of_a_crop_is_right(tiles: None, wave_dtype: torch.dtype) -> None:
-    # Frame t starts at sample t - 60, so eight clips cover the phases of 16 bytes, and both ends of the wave.
-    rank_scores, _, wave = crop_inputs(12, 201, 1, 201, wave_dtype=wave_dtype)
-    frame_logits = torch.zeros(12, 201, 1)
-    for b, peak in enumerate([0, 3, *range(90, 98), 197, 200]):
+def test_every_phase_of_a_crop_is_right(monkeypatch: pytest.MonkeyPatch, wave_dtype: torch.dtype, wide: bool) -> None:
+    # Frame t starts at sample t - 360, so eight clips cover the phases of 16 bytes, and both ends of the wave.
+    small_tiles(monkeypatch, rows=1, wide=wide)
+    rank_scores, _, wave = crop_inputs(12, 801, 1, 801, wave_dtype=wave_dtype)
+    frame_logits = torch.zeros(12, 801, 1)
+    for b, peak in enumerate([0, 3, *range(390, 398), 797, 800]):
         frame_logits[b, peak] = 1
-    starts = forward(rank_scores, frame_logits, wave, None, 1, 120, "none")[2]
+    starts = forward(rank_scores, frame_logits, wave, None, 1, 720, "none")[2]
     assert starts.flatten().tolist() == [0, 0, *range(30, 38), 81, 81]
 
 
@@ -247,17 +249,28 @@ def test_a_crop_may_have_several_programs(monkeypatch: pytest.MonkeyPatch, wave_
     forward(*crop_inputs(1, 6, 4, 1501, wave_dtype=wave_dtype, special=True), None, 2, 1201, "released", seed=parts)
 
 
-@pytest.mark.parametrize("suppress", SUPPRESS)
-def test_the_selection_stays_under_a_tenth_of_the_crop(suppress: str) -> None:
-    for wave_dtype in SAMPLES:
-        inputs = crop_inputs(1, 62, 527, 1, wave_dtype=wave_dtype)
-        parts = _triton._parts(*inputs, 5, 96_000, suppress)
-        columns = 1 if suppress == "none" else 3
-        # 17 warps read 32 scores each, in 5 sectors where the row begins inside one; a frame of a class is a sector;
-        # the length and the peak are read once a warp.
-        sectors = 17 * 5 + 62 * columns + 8
-        assert parts * sectors * 32 < 0.1 * 96_000 * wave_dtype.itemsize
-        assert parts >= 2
+@pytest.mark.parametrize("tiles", [1, 47, 100])
+def test_programs_make_one_wave_or_three(tiles: int) -> None:
+    for at_once in (8, 1080, 1320, 1480):
+        for crops in (1, 4, 5, 7, 100, 160, 1280, 1320, 1321, 5000):
+            programs = crops * _triton._parts(crops, tiles, at_once)
+            most = crops * min(tiles, _triton.MAX_PARTS)
+            assert programs <= at_once or programs == most or programs >= 3 * at_once
+            if programs <= at_once:  # another program a crop would not fit
+                assert programs + crops > at_once or programs == most
+    assert _triton._parts(32 * 5, 94, 1320) == 8  # the paper's batch on an H200, as measured
+    assert _triton._parts(1, 10**6, 10**6) == _triton.MAX_PARTS
+
+
+def test_dividers_divide() -> None:
+    last = 2**31 - 1
+    for divisor in (1, 2, 3, 5, 7, 62, 641, 4095, 4096, 4097, 320_000, 2**30, 2**30 + 1, last - 1, last):
+        divider = _triton._divider(divisor)
+        assert 2**31 <= divider < 2**63  # always passed as int64: no second compilation
+        for x in {0, 1, divisor - 1, divisor, last // divisor * divisor - 1, last // divisor * divisor, last - 1, last}:
+            product = x * (divider & 0xFFFFFFFF)
+            assert product < 2**63
+            assert product >> (divider >> 32) == x // divisor, (x, divisor)
 
 
 # -------------------------------------------------------------------------------------------------------- backward
@@ -314,6 +327,7 @@ def problems(draw: st.DrawFn) -> dict[str, object]:
         "out": out,
         "parts": draw(st.integers(1, 2)),
         "rows": draw(st.sampled_from([1, 2, 4])),
+        "wide": draw(st.booleans()),
         "order": seed,
     }
 
@@ -325,7 +339,7 @@ def test_any_problem_has_the_references_bits(problem: dict[str, object]) -> None
     rank_scores, frame_logits, wave, lengths, N, W = problem["inputs"]
     note(f"B, T, L = {tuple(frame_logits.shape)}, S = {wave.shape[1]}, N = {N}, W = {W}, seed = {problem['order']}")
     with pytest.MonkeyPatch.context() as patch:
-        small_tiles(patch, problem["parts"], problem["rows"])
+        small_tiles(patch, problem["parts"], problem["rows"], problem["wide"])
         suppress, order = problem["suppress"], problem["order"]
         audio, _, starts, _ = forward(
             rank_scores, frame_logits, wave, lengths, N, W, suppress, problem["out"], seed=order

@@ -59,15 +59,65 @@ def test_compiles_to_one_graph(suppress: Any, impl: Any, device: str) -> None:
     assert_same_crops(compiled(*inputs, lengths), run(*inputs, lengths))
 
 
-def test_one_dynamic_graph_serves_every_batch_size(device: str) -> None:
+SIZES = {"B": 3, "T": 12, "L": 10, "S": 300, "N": 3, "W": 51}
+OTHERS = {"B": (4, 2, 7), "T": (13, 5, 31), "L": (11, 5, 40), "S": (301, 60, 700), "N": (2, 5, 10), "W": (52, 7, 300)}
+
+
+@pytest.mark.parametrize("dynamic", [None, True], ids=["by default", "dynamic"])
+@pytest.mark.parametrize("size", SIZES)
+def test_two_graphs_serve_every_size(size: str, dynamic: bool | None, device: str) -> None:
+    """The first value, then any."""
     counter = CompileCounterWithBackend("aot_eager")
-    compiled = torch.compile(select_crops, fullgraph=True, backend=counter)
-    for B in (4, 3, 7, 2, 9):
-        inputs = crop_inputs(B, 12, 10, 300, device=device)
-        assert_same_crops(
-            compiled(*inputs, num_crops=3, crop_samples=51), select_crops(*inputs, num_crops=3, crop_samples=51)
-        )
-    assert counter.frame_count <= 2  # the first size, then any
+
+    def run(rank: Tensor, logits: Tensor, wave: Tensor, N: int, W: int) -> Tensor:
+        return select_crops(rank, logits, wave, num_crops=N, crop_samples=W).audio
+
+    compiled = torch.compile(run, fullgraph=True, backend=counter, dynamic=dynamic)
+    for value in (SIZES[size], *OTHERS[size]):
+        sizes = SIZES | {size: value}
+        inputs = crop_inputs(*(sizes[letter] for letter in "BTLS"), device=device)
+        audio = compiled(*inputs, sizes["N"], sizes["W"])
+        assert torch.equal(audio, run(*inputs, sizes["N"], sizes["W"]))
+    assert counter.frame_count <= 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"suppress": ["none", "released", "crop"]},
+        {"lengths": [None, torch.tensor([300, 40, 0]), torch.tensor([7, 7, 7], dtype=torch.int32)]},
+        {"impl": ["auto", "reference", "fused"]},
+        {"num_crops": [3, 2, 1], "impl": ["reference"] * 3},
+        {"crop_samples": [51, 1, 300], "impl": ["auto"] * 3},
+    ],
+    ids=["suppress", "lengths", "impl", "num_crops of the reference", "crop_samples to the ends"],
+)
+@pytest.mark.parametrize("dynamic", [None, True], ids=["by default", "dynamic"])
+def test_every_argument_may_change_under_compile(changes: dict[str, Any], dynamic: bool | None, device: str) -> None:
+    compiled = torch.compile(select_crops, fullgraph=True, backend="eager", dynamic=dynamic)
+    inputs = crop_inputs(*(SIZES[letter] for letter in "BTLS"), device=device)
+    for values in zip(*changes.values(), strict=True):
+        options: dict[str, Any] = {"num_crops": 3, "crop_samples": 51} | dict(zip(changes, values, strict=True))
+        if isinstance(options.get("lengths"), Tensor):
+            options["lengths"] = options["lengths"].to(device)
+        assert_same_crops(compiled(*inputs, **options), select_crops(*inputs, **options))
+
+
+@pytest.mark.parametrize("dynamic", [None, True], ids=["by default", "dynamic"])
+def test_the_gradient_takes_a_second_crop_size_under_compile(dynamic: bool | None, device: str) -> None:
+    rank, logits, wave = crop_inputs(3, 12, 10, 300, device=device)
+
+    def loss(wave: Tensor, N: int, W: int) -> Tensor:
+        return select_crops(rank, logits, 2 * wave, num_crops=N, crop_samples=W).audio.square().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    for N, W in ((3, 51), (3, 52), (2, 70)):
+        grads = []
+        for run in (loss, compiled):
+            leaf = wave.clone().requires_grad_()
+            run(leaf, N, W).backward()
+            grads.append(leaf.grad)
+        assert torch.equal(*grads)
 
 
 def test_gradient_compiles(device: str) -> None:

@@ -17,6 +17,17 @@ def test_every_device_type_has_an_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     assert implementations("xpu") == {"select_crops": "reference (there is no kernel for 'xpu' devices)"}
 
 
+def test_a_second_operator_is_a_line_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_dispatch.KERNELS, "second", {"cuda": "Triton"})
+    monkeypatch.setattr(_dispatch, "_missing", dict.fromkeys(_dispatch._missing))
+    assert implementations("cpu") == {
+        "select_crops": "C++",
+        "second": "reference (there is no kernel for 'cpu' devices)",
+    }
+    assert implementations("cuda") == {"select_crops": "Triton", "second": "Triton"}
+    assert implementations("meta") == {"select_crops": "shape rule", "second": "shape rule"}
+
+
 @pytest.mark.parametrize(("content", "said"), [(None, "was not built"), (b"no library", "does not load")])
 def test_a_library_that_cannot_be_loaded_is_explained(
     content: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
@@ -26,7 +37,7 @@ def test_a_library_that_cannot_be_loaded_is_explained(
     monkeypatch.setattr(_dispatch.importlib.resources, "files", lambda package: tmp_path)
     monkeypatch.setattr(_dispatch, "_missing", dict(_dispatch._missing))
     _dispatch.find_fused()
-    missing = _dispatch.fused_missing("cpu")
+    missing = _dispatch.fused_missing("select_crops", "cpu")
     assert missing is not None
     assert _dispatch.CPU_LIBRARY in missing
     assert said in missing
@@ -41,7 +52,7 @@ def test_a_triton_that_cannot_be_looked_up_is_missing(blocked: Exception, monkey
     monkeypatch.setattr(_dispatch, "_load_cpu_library", lambda: None)
     monkeypatch.setattr(_dispatch, "_missing", dict(_dispatch._missing))
     _dispatch.find_fused()
-    assert _dispatch.fused_missing("cuda") == f"triton cannot be imported: {blocked}"
+    assert _dispatch.fused_missing("select_crops", "cuda") == f"triton cannot be imported: {blocked}"
 
 
 def test_every_operator_has_every_key() -> None:
@@ -50,4 +61,4 @@ def test_every_operator_has_every_key() -> None:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"glat::{name}", "CUDA")
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"glat::{name}", "Meta")
         has_cpu = torch._C._dispatch_has_kernel_for_dispatch_key(f"glat::{name}", "CPU")
-        assert has_cpu == (_dispatch.fused_missing("cpu") is None)
+        assert has_cpu == (_dispatch.fused_missing("select_crops", "cpu") is None)

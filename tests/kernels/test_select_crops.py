@@ -26,7 +26,7 @@ def test_a_machine_that_can_build_the_cpu_library_has_it() -> None:
     header = pathlib.Path(torch.__file__).parent / "include/torch/csrc/stable/library.h"
     if compiler is None or not shutil.which(compiler) or not header.is_file():
         pytest.skip("no C++ compiler or no headers of torch: the reference is what runs here")
-    assert _dispatch.fused_missing("cpu") is None
+    assert _dispatch.fused_missing("select_crops", "cpu") is None
 
 
 SHAPES = {  # B, T, L, S, N, W
