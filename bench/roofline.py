@@ -1,10 +1,14 @@
-"""``python -m bench.roofline`` prints docs/roofline.md: the model of the limits, and what it predicts for four GPUs."""
+"""``python -m bench.roofline`` prints docs/roofline.md: the model of the limits, what it predicts for four GPUs, and
+what was measured on the newest that has run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+from bench.report import BenchRun, read_report
 from bench.report.units import amount, duration
 
 from .limits import Work
+from .results import newest
 from .work import log_mel_work, select_crops_work, step_work
 
 # Published peaks of the SXM and OAM modules: copy in bytes/s, FLOP/s without sparsity.
@@ -59,9 +63,17 @@ there is to gain.
 ## Predictions
 
 **These are predictions, not measurements**: the model above at the published peaks, so the least time that is possible,
-not the time to expect. No GPU has been measured yet.
+not the time to expect.
 
 {predictions}
+
+Beside them, what has been measured so far, on {measured_on}:
+
+{measured}
+
+The first share is that of the prediction, the second that of the limit at the rates that the same run measured:
+{rates}.
+The training step was timed by itself, outside the suite ([gpu.md](gpu.md)).
 
 What the tasks ask for:
 
@@ -85,42 +97,87 @@ competitors in turns, outputs filled with NaN beforehand and inputs that no cach
 """
 
 
-def tasks() -> list[tuple[str, Work, str]]:
-    """Name, work and the benchmark that measures it, at the paper's sizes."""
+class Task(NamedTuple):
+    """What the page predicts: the work, the benchmark that measures it, and the case that it is called there."""
+
+    name: str
+    work: Work
+    path: str
+    case: str
+
+
+# By case. Timed with CUDA events by hand, in the same session as the H200's run of the suite: docs/gpu.md.
+BY_HAND = {"two streams, paper's step, cnn10 width 1 B=32 bfloat16": 25.39e-3}
+
+
+def tasks() -> list[Task]:
+    """The tasks of the page, at the paper's sizes."""
     crops = "bench/kernels/bench_select_crops.py"
-    step = "bench/train/bench_two_streams.py"
-    return [
-        ("`select_crops`, float32, B = 32", select_crops_work(32, **PAPER), crops),
-        ("`select_crops`, int16 waves, B = 32", select_crops_work(32, **PAPER, wave_bytes=2), crops),
-        ("`select_crops`, float32, B = 256", select_crops_work(256, **PAPER), crops),
-        ("log-mel, B = 32", log_mel_work(32, 320_000), "bench/frontend/bench_logmel.py"),
-        ("training step of both streams, CNN10, bfloat16, B = 32", step_work("cnn10", 32, dtype="bfloat16"), step),
-        (
-            "training step of both streams, ResNet38, bfloat16, B = 32",
-            step_work("resnet38", 32, dtype="bfloat16"),
-            step,
+    step, of_step = "bench/train/bench_two_streams.py", "two streams, paper's step, {} width 1 B=32 bfloat16"
+    found = [
+        Task("`select_crops`, float32, B = 32", select_crops_work(32, **PAPER), crops, "forward float32 none B=32"),
+        Task(
+            "`select_crops`, int16 waves, B = 32",
+            select_crops_work(32, **PAPER, wave_bytes=2),
+            crops,
+            "forward int16 none B=32",
         ),
+        Task("`select_crops`, float32, B = 256", select_crops_work(256, **PAPER), crops, "forward float32 none B=256"),
+        Task("log-mel, B = 32", log_mel_work(32, 320_000), "bench/frontend/bench_logmel.py", "log-mel B=32"),
     ]
+    for backbone, called in (("cnn10", "CNN10"), ("resnet38", "ResNet38")):
+        name = f"training step of both streams, {called}, bfloat16, B = 32"
+        found.append(Task(name, step_work(backbone, 32, dtype="bfloat16"), step, of_step.format(backbone)))
+    return found
+
+
+def measured(found: Sequence[Task], report: BenchRun, peak: Mapping[str, float]) -> list[list[str]]:
+    """Rows of what a report has of the tasks: predicted, measured, and the two shares."""
+    rows = [["task", "predicted", "measured", "of the prediction", "of that run's limit"]]
+    cases = {case.name: case for case in report.cases if case.device == "cuda"}
+    for task in found:
+        case = cases.get(task.case)
+        seconds = case.ours.seconds if case is not None else BY_HAND.get(task.case)
+        if seconds is None:
+            continue
+        least, limit = task.work.limit(peak)[0], task.work.limit(report.rates["cuda"])[0]
+        limit = case.limit.seconds if case is not None else limit
+        shares = (f"{100 * x / seconds:.0f} %" for x in (least, limit))
+        rows.append([task.name, duration(least), duration(seconds), *shares])
+    return rows
 
 
 def page() -> str:
     """docs/roofline.md."""
     found = tasks()
+    path = newest(on_gpu=True)
+    assert path is not None, "bench/results/ holds the H200's run"
+    report = read_report(path)
+    its_peak = next(rates for name, rates in PEAKS.items() if name in report.facts["gpu"])
     predictions = [["least time, predicted", *PEAKS]]
-    for name, work, _ in found:
+    for name, work, *_ in found:
         limits = [work.limit(peak) for peak in PEAKS.values()]
         predictions.append([name, *(f"{duration(seconds)} ({set_by})" for seconds, set_by in limits)])
     asked = [["task", "bytes", "FLOP", "formula"]]
     asked += [
-        [name, amount(w.bytes, "B"), amount(w.flop, "FLOP") if w.flop else "–", w.formula] for name, w, _ in found
+        [name, amount(w.bytes, "B"), amount(w.flop, "FLOP") if w.flop else "–", w.formula] for name, w, *_ in found
     ]
     peaks = [["GPU", "memory", "float32", "bfloat16", "source"]]
     for name, peak in PEAKS.items():
         rates = (amount(peak[dtype], "FLOP/s") for dtype in ("float32", "bfloat16"))
         peaks.append([name, amount(peak["copy"], "B/s"), *rates, SOURCES[name]])
-    commands = dict.fromkeys(f"    pytest {path} --benchmark-only" for _, _, path in found)
+    commands = dict.fromkeys(f"    pytest {path} --benchmark-only" for path in (task.path for task in found))
+    rates = report.rates["cuda"]
+    said = f"a copy {amount(rates['copy'], 'B/s')}, products {amount(rates['float32'], 'FLOP/s')} in float32 and "
+    said += f"{amount(rates['bfloat16'], 'FLOP/s')} in bfloat16"
     return TEXT.format(
-        predictions=_table(predictions), tasks=_table(asked), peaks=_table(peaks), commands="\n".join(commands)
+        predictions=_table(predictions),
+        measured=_table(measured(found, report, its_peak)),
+        measured_on=f"one {report.facts['gpu']} on {report.date[:10]}, commit {report.facts['commit']}",
+        rates=said,
+        tasks=_table(asked),
+        peaks=_table(peaks),
+        commands="\n".join(commands),
     )
 
 

@@ -369,11 +369,37 @@ def test_a_comparison_sets_our_times_of_every_report_against_the_first(content, 
     other = tmp_path / "other.json"
     other.write_text(json.dumps(slower), encoding="utf-8")
     reports = [read_report(written), read_report(other)]
-    assert [seconds for _, seconds in compared(reports)] == [[0.002, 0.003], [0.002, None]]
+    (row,), alone = compared(reports)
+    assert [case.ours.seconds for case in row.cases] == [0.002, 0.003]
+    assert row.same_device
+    assert [len(names) for names in alone] == [1, 0]
     for text in (markdown(reports), page(reports)):
-        assert "3.00 ms" in text
-        assert "×1.50" in text
-        assert "not measured" in text
+        assert "3.00 ms ×1.50" in text
+        assert f"In A alone: {alone[0][0]}" in text.replace("&amp;", "&")
+
+
+def test_a_gpus_times_stand_beside_a_cpus_and_no_gap_is_said_of_what_the_other_has(content, written, tmp_path):
+    """A GPU's file beside a CPU's once said "not measured" of every case, since Triton's and C++'s rows never met."""
+    gpu = json.loads(written.read_text(encoding="utf-8"))
+    for entry in gpu["benchmarks"]:
+        for race in entry["extra_info"]["races"]:
+            race["device"] = "cuda"
+            ours = race["competitors"].pop("glat")
+            race["competitors"] = {"Triton": ours | {"seconds": 0.0005}} | race["competitors"]
+    gpu["machine_info"]["glat"] |= {"gpu": "Testium H900", "rates": {"cuda": RATES}}
+    gpu["not_measured"] = []
+    path = tmp_path / "gpu.json"
+    path.write_text(json.dumps(gpu), encoding="utf-8")
+    for reports in ([read_report(path), read_report(written)], [read_report(written), read_report(path)]):
+        rows, alone = compared(reports)
+        assert len(rows) == len(reports[0].cases)
+        assert not any(alone)
+        assert not any(row.same_device for row in rows)
+        for text in (markdown(reports), page(reports)):
+            assert "not measured" not in text.lower()
+            assert "500 µs" in text
+            assert "(Triton, cuda)" in text
+            assert "(glat, cpu)" in text
 
 
 def test_what_cannot_run_or_failed_is_named_with_its_reason():
@@ -498,10 +524,14 @@ def test_a_base_that_git_does_not_know_is_named(tmp_path):
         compare.checkout("no-such-commit", tmp_path)
 
 
-def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content, written, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "ROWS", {("kernels", "forward"): "crops"})
+def test_a_run_is_filed_reduced_and_the_readmes_tables_follow_the_newest(content, written, tmp_path, monkeypatch):
+    for rows in ("ROWS", "GPU_ROWS"):
+        monkeypatch.setattr(results, rows, {("kernels", "forward"): "crops"})
     readme, folder = tmp_path / "README.md", tmp_path / "results"
-    readme.write_text(f"before\n{results.BEGIN}\noutdated\n{results.END}\nafter\n", encoding="utf-8")
+    comments = [
+        f"<!-- {what}: written by make bench-results -->\nold\n<!-- {what}: end -->" for what in ("bench", results.GPU)
+    ]
+    readme.write_text("\n".join(["before", *comments, "after"]), encoding="utf-8")
     path = results.file_run(written, folder, readme)
     assert path == folder / "2031-02-03-abc123.json"
     assert read_report(path) == read_report(written)
@@ -509,8 +539,8 @@ def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content
     assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown([read_report(path)])
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n")
-    assert text.endswith("\nafter\n")
-    assert "outdated" not in text
+    assert text.endswith("\nafter")
+    assert text.count("\nold\n") == 1, "no GPU has been measured: that table stays"
     assert "Failed" not in text
     assert "| crops | 2.00 ms | 50 % | eager ×8.00 |" in text
     older = tmp_path / "older.json"
@@ -519,12 +549,23 @@ def test_a_run_is_filed_reduced_and_the_readmes_table_follows_the_newest(content
     assert readme.read_text(encoding="utf-8") == text
     failed = replace(read_report(path).not_measured[0], failed=True)
     assert "1 of its benchmarks" in results.readme_table(replace(read_report(path), not_measured=(failed,)), "x")
+
+    on_gpu = json.loads(written.read_text(encoding="utf-8"))
+    for entry in on_gpu["benchmarks"]:
+        for race in entry["extra_info"]["races"]:
+            race["device"] = "cuda"
+    on_gpu["machine_info"]["glat"] |= {"gpu": "Testium H900", "driver": "1.2", "cuda": "99", "rates": {"cuda": RATES}}
+    gpu = tmp_path / "gpu.json"
+    gpu.write_text(json.dumps(on_gpu), encoding="utf-8")
+    assert results.file_run(gpu, folder, readme) == folder / "2031-02-03-abc123-Testium-H900.json"
+    both = readme.read_text(encoding="utf-8")
+    assert "on one Testium H900 (driver 1.2, CUDA 99)" in both
+    assert both.count("| crops | 2.00 ms | 50 % | eager ×8.00 |") == 2
+    assert "\nold\n" not in both
     with pytest.raises(UserError, match="README.md lacks"):
-        results.with_table("no comments", "table")
+        results.with_tables("no comments", folder)
 
 
-def test_the_readmes_table_is_that_of_the_newest_result():
-    readme, table = (ROOT / "README.md").read_text(encoding="utf-8"), results.generated()
-    assert (results.BEGIN in readme) == (table is not None)
-    if table is not None:
-        assert results.with_table(readme, table) == readme
+def test_the_readmes_tables_are_those_of_the_newest_results():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert results.with_tables(readme) == readme

@@ -2,11 +2,12 @@
 
 from .markdown import markdown, tables
 from .page import page
-from .results import BenchRun, Case, Competitor, Limit, NotMeasured, compared, read_report
+from .results import BenchRun, Case, Compared, Competitor, Limit, NotMeasured, compared, read_report
 
 __all__ = [
     "BenchRun",
     "Case",
+    "Compared",
     "Competitor",
     "Limit",
     "NotMeasured",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jinja2
 
-from .markdown import LEGEND, columns, formulas, gap, rate, reached, title
-from .results import BenchRun, Case, Competitor, by_subject, compared
+from .markdown import LEGEND, columns, compared_cell, formulas, gap, rate, reached, title
+from .results import BenchRun, Case, Competitor, by_subject, compared, gaps
 from .roofline import roofline
 from .units import amount, duration, three
 
@@ -23,7 +23,9 @@ def page(reports: Sequence[BenchRun]) -> str:
         reports=reports,
         letters=[chr(ord("A") + i) for i in range(len(reports))],
         legend=LEGEND,
-        compared=compared(reports) if len(reports) > 1 else [],
+        compared=compared(reports) if len(reports) > 1 else None,
+        compared_cell=compared_cell,
+        gaps=[gaps(report, reports) for report in reports],
         by_subject=by_subject,
         columns=columns,
         pick=_pick,

@@ -93,6 +93,11 @@ class BenchRun:
     cases: tuple[Case, ...]
     not_measured: tuple[NotMeasured, ...]
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it has a GPU's numbers."""
+        return any(case.device == "cuda" for case in self.cases)
+
 
 def read_report(path: Path) -> BenchRun:
     """Read what ``pytest bench --benchmark-json`` wrote.
@@ -130,14 +135,55 @@ def by_subject(cases: Sequence[Case]) -> dict[str, list[Case]]:
     return found
 
 
-def compared(reports: Sequence[BenchRun]) -> list[tuple[Case, list[float | None]]]:
-    """Cases of the first report with our seconds in every report, None where a report lacks the case."""
-    rows = []
-    for case in reports[0].cases:
-        key = (case.subject, case.name, case.device, case.ours.name)
-        found: list[float | None] = []
-        for report in reports:
-            same = [c for c in report.cases if (c.subject, c.name, c.device, c.ours.name) == key]
-            found.append(same[0].ours.seconds if same else None)
-        rows.append((case, found))
-    return rows
+@dataclass(frozen=True)
+class Compared:
+    """One task in several reports: a case each, None where a report lacks it; `same_device` where all ran on one."""
+
+    subject: str
+    name: str
+    cases: tuple[Case | None, ...]
+    same_device: bool
+
+    @property
+    def first(self) -> Case:
+        """The case that the others are set against."""
+        return next(case for case in self.cases if case is not None)
+
+    def ratio(self, case: Case) -> float:
+        """Our time in `case` by that in the first."""
+        return case.ours.seconds / self.first.ours.seconds
+
+
+def compared(reports: Sequence[BenchRun]) -> tuple[list[Compared], list[list[str]]]:
+    """Tasks that two reports or more have, and the names of those that one alone has, by report.
+
+    A task is compared on each device that two reports measured it on; where there is none, across devices: a CPU's time
+    beside a GPU's.
+    """
+    found: dict[tuple[str, str], list[dict[str, Case]]] = {}
+    for i, report in enumerate(reports):
+        for case in report.cases:
+            key = (case.subject, case.name)
+            found.setdefault(key, [{} for _ in reports])[i].setdefault(case.device, case)
+    rows: list[Compared] = []
+    alone: list[list[str]] = [[] for _ in reports]
+    for (subject, name), by_report in found.items():
+        having = [i for i, by_device in enumerate(by_report) if by_device]
+        if len(having) == 1:
+            alone[having[0]].append(f"{subject}: {name}")
+            continue
+        devices = dict.fromkeys(device for by_device in by_report for device in by_device)
+        shared = [device for device in devices if sum(device in by_device for by_device in by_report) > 1]
+        for device in shared:
+            rows.append(Compared(subject, name, tuple(by_device.get(device) for by_device in by_report), True))
+        if not shared:
+            cases = tuple(by_device.get("cuda", next(iter(by_device.values()), None)) for by_device in by_report)
+            rows.append(Compared(subject, name, cases, False))
+    return rows, alone
+
+
+def gaps(report: BenchRun, others: Sequence[BenchRun]) -> tuple[NotMeasured, ...]:
+    """What has no number in a report; what needs a GPU is left out where a report beside it has a GPU's numbers."""
+    if not any(other.on_gpu for other in others):
+        return report.not_measured
+    return tuple(gap for gap in report.not_measured if gap.failed or gap.reason != "no GPU")
