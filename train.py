@@ -5,6 +5,7 @@ evaluate, checkpoint. `main` can be imported.
 """
 
 import math
+import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -13,7 +14,6 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from glat import data
@@ -30,6 +30,7 @@ from glat.model import build_model
 from glat.ranks import ALONE, Ranks, joined
 from glat.runs import folder as run
 from glat.runs.pretrained import initialise, match_network, read_init_from
+from glat.terminal import Console
 from glat.training import dry_run
 from glat.training.augment import augmentation
 from glat.training.evaluator import Evaluator
@@ -44,7 +45,7 @@ from glat.training.step import TrainingStep, time_a_step
 from glat.training.stop import StopRequest
 
 EVERY = ("log_every", "eval_every", "save_every")
-console = Console(highlight=False, markup=False, soft_wrap=True)
+console = Console(soft_wrap=True)
 
 
 def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
@@ -175,7 +176,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     say([*remarks(result, classes), *run.skipped_lines(skipped)])
     if best.step:
         say([f"best fused mAP {best.mean_ap:.3f} at step {best.step}: {run.BEST_WEIGHTS}"])
-    say([f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {folder}"])
+    say([f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {shlex.quote(str(folder))}"])
     return result
 
 

@@ -9,6 +9,7 @@ import io
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .commands import COMMANDS
-from .errors import Stopped, UserError
+from .errors import GlatWarning, Stopped, UserError
+from .text import complain
 
 if TYPE_CHECKING:
     from .commands.sweep import Sweep
@@ -32,15 +34,16 @@ def reporting_user_errors() -> Iterator[None]:
     A run that a signal ended says so and leaves with a status of its own: 75 after SIGTERM, 130 after Ctrl-C.
     """
     try:
-        yield
+        with _warnings_of_one_line():
+            yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         sys.exit(2)
     except Stopped as stopped:
-        print(stopped.message, file=sys.stderr)
+        complain(stopped.message)
         raise
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         sys.exit(130)
     except BrokenPipeError:  # `glat tag ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,8 +51,26 @@ def reporting_user_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        print(f"error: {error.filename or 'a file'} cannot be written ({error.strerror}); make room", file=sys.stderr)
+        complain(f"error: {error.filename or 'a file'} cannot be written ({error.strerror}); make room")
         sys.exit(2)
+
+
+@contextmanager
+def _warnings_of_one_line() -> Iterator[None]:
+    """Print glat's own warnings as one line, on rank 0 only; others say which line of code they come from."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+        if not issubclass(category, GlatWarning):
+            usual(message, category, *where, **options)
+        elif os.environ.get("RANK", "0") == "0":
+            complain(f"warning: {message}")
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 def parse_train_config(arguments: Sequence[str]) -> "TrainConfig":

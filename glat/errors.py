@@ -1,5 +1,9 @@
 """What ends a command before its work is done: errors that a user can mend, and signals."""
 
+import warnings
+
+from .text import shown
+
 
 class UserError(ValueError):
     """Bad input: the message names what was seen, what was wanted and the way out.
@@ -7,6 +11,15 @@ class UserError(ValueError):
     The commands print it as one line and leave with status 2; anything else that is raised is a bug and keeps its
     traceback.
     """
+
+
+class GlatWarning(UserWarning):
+    """Something to know that stops nothing; the commands print it as one line."""
+
+
+def warn(message: str, stacklevel: int = 1) -> None:
+    """Give a `GlatWarning`; names and labels in it are shown, not obeyed."""
+    warnings.warn(shown(message), GlatWarning, stacklevel=stacklevel + 1)
 
 
 class Stopped(SystemExit):

@@ -1,6 +1,5 @@
 """The one way to a terminal: lines and tables whose text cannot move a cursor or pass for another line."""
 
-import sys
 from typing import Any
 
 import rich.console
@@ -9,7 +8,7 @@ from rich.text import Text
 
 from .text import shown
 
-__all__ = ["Console", "Table", "Text", "complain"]
+__all__ = ["Console", "Table", "Text"]
 
 
 class Console(rich.console.Console):
@@ -29,8 +28,3 @@ class Table(rich.table.Table):
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a line."""
         super().add_row(*(Text(shown(cell)) if isinstance(cell, str) else cell for cell in cells), **options)
-
-
-def complain(line: object) -> None:
-    """Print one line on the standard error."""
-    print(shown(line), file=sys.stderr)

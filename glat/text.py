@@ -7,6 +7,7 @@ turns the direction of what follows, or a spreadsheet's formula. One function a 
 
 import csv
 import re
+import sys
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -32,6 +33,11 @@ def _spelt(match: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte of a name that is not UTF-8
         return rf"\x{code - 0xDC00:02x}"
     return rf"\x{code:02x}" if code < 0x100 else rf"\u{code:04x}"
+
+
+def complain(line: object) -> None:
+    """Print one line, `shown`, on the standard error."""
+    print(shown(line), file=sys.stderr)
 
 
 def escape_json(text: str) -> str:

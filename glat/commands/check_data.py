@@ -5,10 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from ..data.clips import Skipped
 from ..data.packs.read import is_pack, open_packs, recordings
 from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
@@ -16,6 +12,7 @@ from ..data.recordings.manifest import Recording, split
 from ..errors import UserError
 from ..files import to_json_text
 from ..outputs import Kind, Output, read_by
+from ..terminal import Console, Table
 from .source import SourceFlags
 
 _FOUND = Kind("a JSON of glat check-data", begins=r'\{\s*"hurts":')
@@ -86,7 +83,7 @@ def _hear(flags: CheckData) -> Heard:
 
 
 def _print(report: Report) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console()
     facts = Table("", "training", "evaluation")
     sides = [usable(side) for side in report.sides()]
     facts.add_row("clips", *(str(len(side)) for side in sides))
@@ -99,7 +96,7 @@ def _print(report: Report) -> None:
     classes = Table("class", "training", "evaluation")
     counts = sorted(report.counts().items(), key=lambda item: item[1])
     for label, (train, evaluation) in counts[:_SHOWN_CLASSES]:
-        classes.add_row(Text(label), str(train), str(evaluation))
+        classes.add_row(label, str(train), str(evaluation))
     console.print(classes)
     if len(counts) > _SHOWN_CLASSES:
         console.print(f"the rarest {_SHOWN_CLASSES} of {len(counts)} classes; --json lists all")

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
-
 from .. import kernels, machine
 from ..data.loading.batches import dali_missing
+from ..terminal import Console, Table
 
 
 @dataclass(frozen=True)
@@ -15,7 +13,7 @@ class Doctor:
 
     def __call__(self) -> int:
         """Returns 0, also where something optional is missing."""
-        console = Console(highlight=False)
+        console = Console()
         facts = Table("what", "found", show_header=False)
         for name, value in machine.versions().items():
             facts.add_row(name, value)

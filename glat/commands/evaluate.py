@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from .. import machine
 from ..config import DataConfig
 from ..data import ClipSource, Skipped, load, load_for_evaluation
@@ -16,6 +14,7 @@ from ..evaluation.score import remarks, score
 from ..files import to_json_text
 from ..outputs import Kind, Output, read_by
 from ..runs import folder as run
+from ..terminal import Console
 from ..text import CsvWriter
 from .trained import TrainedFlags
 
@@ -64,7 +63,7 @@ def _evaluate(command: Evaluate) -> int:
     _check(command)
     table, everything = _outputs(command, run.open_run(command.run))
     opened, model = command.open()
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     rate = model.global_.sample_rate_hz
     clips, skipped, notes = _own(opened, rate) if command.data is None else _others(command, opened, rate)
     model.check_clip(clips.clip_samples)

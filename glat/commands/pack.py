@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data.packs.write import SKIPPED, pack
 from ..errors import UserError
+from ..terminal import Console
 from .source import SourceFlags
 
 _LINE_SECONDS = 30
@@ -39,7 +39,7 @@ class Pack(SourceFlags):
         for flag, value in (("--clips-per-shard", self.clips_per_shard), ("--workers", self.workers)):
             if value is not None and value < 1:
                 raise UserError(f"{flag} {value}; give 1 or more, or leave it out")
-        console = Console(highlight=False, markup=False, soft_wrap=True)
+        console = Console(soft_wrap=True)
         manifest = self.manifest()
         gigabytes = len(manifest.recordings) * self.clip_seconds * self.sample_rate * 2 / 1e9
         console.print(f"{len(manifest.recordings)} recordings, at most {gigabytes:.1f} GB, into {self.out}")

@@ -1,6 +1,5 @@
 """`glat plot`: the curves, classes and crop starts of runs."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,8 @@ from ..files import writing
 from ..outputs import PICTURE, Output
 from ..plots.runs import PARTS, Recorded, plot_runs
 from ..plots.style import PICTURES
+from ..terminal import Console
+from ..text import complain
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ class Plot:
         for path in files:
             if path.parent.is_dir():
                 Output("--out", path, PICTURE, (), self.overwrite)
+        console = Console(soft_wrap=True)
         found = [Recorded.of(folder) for folder in self.runs]
         for run in found:
             for line in run.missing():
-                print(line, file=sys.stderr)
+                complain(line)
         with writing(f"--out {out}"):
             if not out.suffix and not out.is_dir():
                 out.mkdir(exist_ok=True)
             written = plot_runs(found, out)
         for path in written:
-            print(path)
+            console.print(path)
         return 0

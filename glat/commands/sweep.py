@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 from ..config import TrainConfig
 from ..errors import UserError
@@ -20,6 +18,7 @@ from ..files import write_json
 from ..outputs import PICTURE, Kind, Output
 from ..plots.sweep import plot_sweep
 from ..sweep import rows, run_all, summary, trials
+from ..terminal import Console, Table
 from ..text import CsvWriter
 
 SWEEP, RESULTS, FIGURE = "sweep.json", "results.csv", "figure2.png"
@@ -75,7 +74,7 @@ def _sweep(command: Sweep) -> int:
     _claim(command.out, command.flags)
     results = Output("--out", command.out / RESULTS, _TABLE, (), command.overwrite)
     figure = Output("--out", command.out / FIGURE, PICTURE, (), command.overwrite)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(soft_wrap=True)
     asked = trials(command.out, counts, lengths, seeds)
     waiting = [trial for trial in asked if trial.result() is None]
     console.print(f"{len(asked)} runs in {command.out}, {len(asked) - len(waiting)} of them finished before")

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from .. import machine
 from ..errors import UserError
@@ -17,7 +14,8 @@ from ..outputs import PICTURE, Output
 from ..plots.style import PICTURES
 from ..plots.tagged import plot_tagged
 from ..tagging import Tagged, tag_file
-from ..text import CsvWriter
+from ..terminal import Console, Table
+from ..text import CsvWriter, complain
 from .trained import TrainedFlags
 
 
@@ -62,7 +60,7 @@ def _tag(command: Tag) -> int:
             tagged.append(tag_file(file, model, opened.classes, opened.clip_samples, command.top, device))
         except UserError as error:
             failed.append({"file": str(file), "error": str(error)})
-            print(f"error: {error}", file=sys.stderr)
+            complain(f"error: {error}")
     if command.json:
         print(to_json_text([item.to_json() for item in tagged] + failed, indent=2))
     elif command.csv:
@@ -88,7 +86,7 @@ def _print_csv(tagged: list[Tagged]) -> None:
 
 
 def _print_tables(tagged: list[Tagged]) -> None:
-    console = Console(highlight=False, markup=False)
+    console = Console()
     for item in tagged:
         console.print(f"{item.file}  ({item.seconds:.1f} s)", soft_wrap=True)
         table = Table()
@@ -97,10 +95,10 @@ def _print_tables(tagged: list[Tagged]) -> None:
         for t in item.tags:
             scores = (f"{x:.3f}" for x in (t.probability, t.global_, t.local_))
             where = f"{t.decided_by.start_seconds:.2f}-{t.decided_by.end_seconds:.2f} s ({t.crop_probability:.3f})"
-            table.add_row(Text(t.label), *scores, where)
+            table.add_row(t.label, *scores, where)
         console.print(table)
         crops = Table("crop of", "seconds", "peak", "peak at")
         for c in item.crops:
             times = f"{c.start_seconds:.2f}-{c.end_seconds:.2f}"
-            crops.add_row(Text(c.label), times, f"{c.peak:.3f}", f"{c.peak_seconds:.2f} s")
+            crops.add_row(c.label, times, f"{c.peak:.3f}", f"{c.peak_seconds:.2f} s")
         console.print(crops)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
+from ..text import complain
 
 # How train.py is called inside the package: a wheel holds a copy, an editable install is given the checkout's file.
 MODULE = "glat._train"
@@ -32,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
     try:
         path = script()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         sys.exit(2)
     sys.argv = [str(path), *arguments]
     runpy.run_path(str(path), run_name="__main__")

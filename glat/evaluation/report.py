@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
+from ..terminal import Table, Text
 from .bootstrap import Floats, Resampled, draw, interval, resample_scores
 from .score import Evaluation, Scored, evaluation_of
 
@@ -122,9 +122,9 @@ def _by_class(resampled: Resampled) -> dict[str, list[Interval]]:
     return {name: [interval(values) for values in table] for name, table in tables.items()}
 
 
-def _cell(value: float, bounds: Interval | None, how: str = ".3f") -> str:
+def _cell(value: float, bounds: Interval | None, how: str = ".3f") -> Text:
     # Below each other: a row of three side by side is wider than a terminal.
-    return f"{value:{how}}" + (f"\n[{bounds[0]:{how}}, {bounds[1]:{how}}]" if bounds else "")
+    return Text(f"{value:{how}}" + (f"\n[{bounds[0]:{how}}, {bounds[1]:{how}}]" if bounds else ""))
 
 
 def _or_none(value: float) -> float | None:

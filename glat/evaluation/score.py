@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
 
 from ..data import ClipSource, Event, Skipped, fingerprint
 from ..data.loading.batches import DEFAULT_LOADING, Loading
@@ -17,6 +16,7 @@ from ..errors import UserError
 from ..inference import for_inference
 from ..model import GlobalLocal
 from ..ranks import ALONE, Ranks
+from ..terminal import Table
 from .metrics import Metrics, evaluate_scores
 
 STREAMS = ("global", "local", "fused")

@@ -70,9 +70,12 @@ class Recorded:
         """What cannot be drawn, and why."""
         if self.evaluation is None:
             return [f"{self.name} has no evaluation.json: it has not ended; no classes and no crop starts of it"]
+        lines = []
+        if not _gains(self)[0]:
+            lines.append(f"{self.name} has no class with both a clip of it and one without: no classes of it are drawn")
         if not self.evaluation.get("crop_starts"):
-            return [f"{self.name} was evaluated by a glat that kept no crop starts; none are drawn"]
-        return []
+            lines.append(f"{self.name} was evaluated by a glat that kept no crop starts; none are drawn")
+        return lines
 
 
 def plot_curves(runs: Sequence[Recorded], path: Path) -> None:
@@ -92,11 +95,11 @@ def plot_runs(runs: Sequence[Recorded], out: Path) -> list[Path]:
         The files written; without an evaluated run there is none of the classes and crop starts.
     """
     parts = [("curves", (9.0, 6.0), _draw_curves, runs)]
-    evaluated = [run for run in runs if run.evaluation is not None]
+    evaluated = [run for run in runs if run.evaluation is not None and _gains(run)[0]]
     if evaluated:
         rows = max(len(_gains(run)[0][:MOST_BARS]) for run in evaluated)
         parts.append(("classes", (max(7.0, 5.5 * len(evaluated)), 1.8 + 0.24 * rows), _draw_classes, evaluated))
-    heard = [run for run in evaluated if run.evaluation and run.evaluation.get("crop_starts")]
+    heard = [run for run in runs if run.evaluation and run.evaluation.get("crop_starts")]
     if heard:
         parts.append(("crop_starts", (8.0, 0.8 + 2.1 * len(heard)), _draw_crop_starts, heard))
     if out.suffix and not out.is_dir():

@@ -5,8 +5,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ..files import DRAWN, replaced
+from ..text import shown
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg")  # suffixes that a picture's file may have
 
@@ -23,13 +25,21 @@ def save(figure: Figure, path: Path) -> None:
         options = {"pil_kwargs": {"comment": DRAWN}}
     else:
         options = {"metadata": {"Software" if kind == "png" else "Creator": DRAWN.decode()}}
+    show_texts(figure)
     with replaced(path) as temporary:
         figure.savefig(temporary, dpi=150, format=kind, **options)
 
 
+def show_texts(figure: Figure) -> None:
+    """Spell out control characters in a figure: an SVG cannot hold them, and matplotlib's warnings print them."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_text("\n".join(map(shown, text.get_text().split("\n"))))
+
+
 def plain(label: str) -> str:
     """A label that matplotlib shows as it is: no formula between dollars, and not hidden for a leading underscore."""
-    return ("\u200b" if label.startswith("_") else "") + label.replace("$", r"\$")
+    return ("\u200b" if label.startswith("_") else "") + shown(label).replace("$", r"\$")
 
 
 def tidy(axes: Axes) -> None:

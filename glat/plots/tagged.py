@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from ..frontend import LogMel
 from ..tagging import Tagged
-from .style import COLOURS, plain, save
+from .style import COLOURS, plain, save, show_texts
 
 
 def plot_tagged(tagged: Sequence[Tagged], path: Path) -> None:
@@ -34,6 +34,7 @@ def draw_tagged(tagged: Sequence[Tagged]) -> Figure:
         colours = {label: palette[k % len(palette)] for k, label in enumerate(shown)}
         _draw_spectrogram(panels[2 * i], item, colours)
         _draw_frames(panels[2 * i + 1], item, colours)
+    show_texts(figure)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Weights that were trained before: PANNs' checkpoints, TALNet's, and our own runs."""
 
 import pickle
-import warnings
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from ..backbones import BACKBONES, Backbone, build
 from ..backbones.own import refuse_unnamed
 from ..backbones.panns import FROZEN
 from ..config import ModelConfig
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, warn
 from ..model import GlobalLocal
 from .folder import ALLOW, load_model, load_weights, open_run
 
@@ -70,7 +70,7 @@ def load_pretrained(path: str | Path, allow_code: Collection[str] = ()) -> Backb
     """
     found = read_pretrained(Path(path), allow_code)
     if "standardise.mean" in found.lacking:
-        warnings.warn(
+        warn(
             f"{path} holds no normaliser: call estimate_normalizer with batches of training clips before it is used",
             stacklevel=2,
         )
@@ -184,11 +184,13 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):
             raise UserError(f"{path} is damaged or no checkpoint; fetch it again") from None
+        program = (
+            f"import torch; w = torch.load({str(path)!r}, 'cpu', weights_only=False); "
+            "torch.save(w.state_dict() if hasattr(w, 'state_dict') else w.get('model', w), 'weights.pth')"
+        )
         raise UserError(
             f"{path} holds more than tensors, and glat runs nothing that a file brings along. If you trust it, convert "
-            f"it: python -c \"import torch; w = torch.load('{path}', 'cpu', weights_only=False); "
-            "torch.save(w.state_dict() if hasattr(w, 'state_dict') else w.get('model', w), 'weights.pth')\", and give "
-            "weights.pth"
+            f"it: python -c {shlex.quote(program)}, and give weights.pth"
         ) from None
     except Exception as error:  # torch.load raises whatever the bytes lead it into
         reason = first_line(error)

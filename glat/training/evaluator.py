@@ -1,10 +1,9 @@
 """Evaluations while a run goes on."""
 
-from rich.console import Console
-
 from ..data import ClipSource
 from ..data.loading.batches import Loading
 from ..evaluation.score import Evaluation, evaluate
+from ..terminal import Console
 from .keeper import Keeper
 from .learner import Learner
 

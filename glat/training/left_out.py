@@ -1,9 +1,8 @@
 """Recordings that cannot be read: those of the start, and those that went bad while the run goes on."""
 
-import sys
-
 from ..data import Skipped
 from ..ranks import Ranks
+from ..text import complain
 
 
 class LeftOut:
@@ -20,7 +19,7 @@ class LeftOut:
     def report(self, skipped: Skipped) -> None:
         """Note a recording that went bad, and say so the first time: every evaluation meets it again."""
         if skipped not in self._later:
-            print(f"left out from here on: {skipped.file}: {skipped.reason}", file=sys.stderr)
+            complain(f"left out from here on: {skipped.file}: {skipped.reason}")
         self._later[skipped] = None
 
     def of_all(self, ranks: Ranks) -> tuple[Skipped, ...]:

@@ -1,5 +1,6 @@
 """How a run is asked to end early: SIGTERM, as schedulers send it, or Ctrl-C."""
 
+import shlex
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -41,7 +42,5 @@ class StopRequest:
     def stopped(number: int, step: int, folder: object) -> Stopped:
         """What to raise once the run has saved itself."""
         number = signal.Signals(number)
-        return Stopped(
-            f"stopped by {number.name} and saved after step {step}; go on with --run-dir {folder} --resume auto",
-            STATUS[number],
-        )
+        flags = f"--run-dir {shlex.quote(str(folder))} --resume auto"
+        return Stopped(f"stopped by {number.name} and saved after step {step}; go on with {flags}", STATUS[number])

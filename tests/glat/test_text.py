@@ -1,16 +1,19 @@
 """Text of others reaches terminals, tables and spreadsheets without being obeyed there."""
 
+import ast
 import csv
 import io
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glat.terminal import Console, Table, Text, complain
-from glat.text import CsvWriter, shown
+from glat.terminal import Console, Table, Text
+from glat.text import CsvWriter, complain, shown
 
+ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "cat\x1b[2J\x9b31m\n\r\x07\u202egod\u2066\u200f\udc80"
 BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 OBEYED = set("\x1b\x9b\n\r\x07\u202e\u2066\u200f\udc80")
@@ -67,3 +70,19 @@ def test_a_cell_is_no_formula_and_no_second_line(cell, written):
     stream = io.StringIO()
     CsvWriter(stream).writerows([[cell, "x"]])
     assert list(csv.reader(io.StringIO(stream.getvalue()))) == [[written, "x"]]
+
+
+def test_there_is_one_way_to_a_terminal_and_one_to_a_csv():
+    """Lines and tables through glat.terminal, JSON through to_json_text, CSV through CsvWriter."""
+    for path in [*(ROOT / "glat").rglob("*.py"), ROOT / "train.py"]:
+        where = path.relative_to(ROOT).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom) and where != "glat/terminal.py":
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"rich.console", "rich.table", "rich.text"}, where
+            if isinstance(node, ast.Call) and where not in ("glat/terminal.py", "glat/text.py"):
+                called = ast.unparse(node.func)
+                assert called not in ("csv.writer", "csv.DictWriter"), where
+                assert called != "warnings.warn" or where == "glat/errors.py", where
+                printed = ast.unparse(node.args[0]) if called == "print" else ""
+                assert printed.startswith(("to_json_text(", "usage()", "f'glat {__version__}'")) or not printed, where

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import UserError, first_line
+from ...errors import UserError, first_line, warn
 from ..clips import Batch, Clips, ClipSource, Skipped
 from ..parallel import cores
 from ..recordings.encoded import EncodedClips
@@ -25,7 +24,7 @@ _DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
 
 
 def _warn(skipped: Skipped) -> None:
-    warnings.warn(f"left out: {skipped.file}: {skipped.reason}", stacklevel=2)
+    warn(f"left out: {skipped.file}: {skipped.reason}", stacklevel=2)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Batches decoded by DALI, and resampled on the device."""
 
-import warnings
 from collections import deque
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from nvidia.dali import Pipeline, fn, types
 from torch import Tensor
 
-from ...errors import UserError, first_line
+from ...errors import UserError, first_line, warn
 from ..recordings.audio import frames_for
 from ..recordings.containers import Damaged, examine
 from ..recordings.decoding import UnreadableAudio
@@ -260,7 +259,7 @@ class Dali:
         wave, lengths, batch.reasons = self.by_row.finish(self.by_row.start(batch.rows))
         if not batch.reasons:
             if not self.refused:
-                warnings.warn(f"DALI failed where soundfile does not ({message}); it reads those files", stacklevel=2)
+                warn(f"DALI failed where soundfile does not ({message}); it reads those files", stacklevel=2)
             self.refused.update(batch.rows)
         return wave.to(self.device), lengths
 
