@@ -57,12 +57,18 @@ class DataConfig:
     """Where the clips come from."""
 
     data: Path | None = None
-    """A folder with one sub-folder a class, a CSV with columns file, label and optionally fold, what glat pack wrote,
-    or tar files; without it, built-in soundscapes of synthesised events."""
+    """A folder with one sub-folder a class, a CSV or TSV with columns file, label and optionally fold, what glat pack
+    wrote, or tar files; without it, built-in soundscapes of synthesised events."""
     eval_data: Path | None = None
     """The same, for the evaluation alone."""
     labels: Path | None = None
     """AudioSet's class_labels_indices.csv, for packs that name no classes."""
+    file_column: str = "file"
+    """The column of a CSV or TSV that names the files."""
+    label_column: str = "label"
+    """The column of a CSV or TSV with the labels."""
+    label_separator: str = ";"
+    """What joins several labels of one file in a CSV or TSV."""
     mix: bool = False
     """Take the recordings of --data as isolated events and mix soundscapes from them."""
     clip_seconds: float | None = None

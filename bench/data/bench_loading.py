@@ -23,7 +23,7 @@ from glat.data.loading.batches import batches
 from glat.data.packs.read import open_packs
 from glat.data.recordings.audio import read_audio, to_int16
 from glat.data.recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 from glat.frontend import to_float
 
 from ..work import clip_work

@@ -13,7 +13,7 @@ import soxr
 from glat.data.packs.read import open_packs
 from glat.data.packs.write import Shard, write_shard
 from glat.data.recordings.audio import to_int16
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 
 from ..limits import ONE_THREAD
 from ..work import clip_work

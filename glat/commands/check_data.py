@@ -8,7 +8,8 @@ from pathlib import Path
 from ..data.clips import Skipped
 from ..data.packs.read import is_pack, open_packs, recordings
 from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
-from ..data.recordings.manifest import Recording, split
+from ..data.recordings.manifest import split
+from ..data.recordings.recording import Recording
 from ..errors import UserError
 from ..files import to_json_text
 from ..outputs import Kind, Output, read_by

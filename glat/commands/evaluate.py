@@ -31,6 +31,12 @@ class Evaluate(TrainedFlags):
     glat pack wrote, or tar files; all of them are for the evaluation. Without it, the run's own evaluation clips."""
     labels: Path | None = None
     """AudioSet's class_labels_indices.csv, for packs that name no classes."""
+    file_column: str = "file"
+    """The column of a CSV or TSV that names the files."""
+    label_column: str = "label"
+    """The column of a CSV or TSV with the labels."""
+    label_separator: str = ";"
+    """What joins several labels of one file in a CSV or TSV."""
     mix: bool = False
     """Take the recordings of --data as isolated events and mix soundscapes from them."""
     eval_folds: tuple[str, ...] = ()
@@ -154,6 +160,9 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
         data=command.data,
         clip_seconds=command.clip_seconds or opened.clip_samples / sample_rate_hz,
         labels=command.labels,
+        file_column=command.file_column,
+        label_column=command.label_column,
+        label_separator=command.label_separator,
         eval_folds=command.eval_folds,
         mix=command.mix,
         eval_clips=command.eval_clips,
@@ -165,7 +174,7 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
         names = ", ".join(found.unknown[:5]) + (", ..." if len(found.unknown) > 5 else "")
         notes.append(f"labels that the run does not know, left out: {len(found.unknown)} ({names})")
     if found.dropped:
-        notes.append(f"clips without any other label, left out: {found.dropped} of {len(clips)}")
+        notes.append(f"clips with no other label, left out: {found.dropped} of {len(clips)}")
     return found.clips, skipped, notes
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..data.recordings.audioset import read_audioset
 from ..data.recordings.manifest import Manifest, read_manifest
+from ..data.recordings.tables import TableFormat
 from ..errors import UserError
 
 
@@ -13,7 +14,13 @@ class SourceFlags:
     """Either --data, or AudioSet's tables."""
 
     data: Path | None = None
-    """A folder with one sub-folder a class, or a CSV with columns file, label and optionally fold."""
+    """A folder with one sub-folder a class, or a CSV or TSV with columns file, label and optionally fold."""
+    file_column: str = "file"
+    """The column of a CSV or TSV that names the files."""
+    label_column: str = "label"
+    """The column of a CSV or TSV with the labels."""
+    label_separator: str = ";"
+    """What joins several labels of one file in a CSV or TSV."""
     audioset: Path | None = None
     """One of AudioSet's segment tables, e.g. balanced_train_segments.csv."""
     labels: Path | None = None
@@ -35,7 +42,7 @@ class SourceFlags:
         if self.data is not None:
             if given or self.black_list:
                 raise UserError(f"--data and {(given or ['--black-list'])[0]} exclude each other; give one source")
-            return read_manifest(self.data)
+            return read_manifest(self.data, TableFormat(self.file_column, self.label_column, self.label_separator))
         if self.audioset is None or self.labels is None or self.audio is None:
             seen = f"only {' '.join(given)} seen" if given else "none seen"
             raise UserError(f"recordings are wanted, {seen}; give --data, or --audioset, --labels and --audio")

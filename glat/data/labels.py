@@ -30,8 +30,9 @@ def relabelled(clips: ClipSource, classes: tuple[str, ...]) -> Relabelled:
     dense = clips.targets.dense().numpy()
     targets = np.zeros((len(clips), len(classes)), bool)
     targets[:, list(new.values())] = dense[:, list(new)]
-    rows = np.flatnonzero(targets.any(1))
-    if not len(rows):
+    known = targets.any(1)
+    rows = np.flatnonzero(known | ~dense.any(1))  # a clip of no class at all is a negative one under any names
+    if not known.any():
         ours, theirs = (", ".join(names[:3]) + ", ..." * (len(names) > 3) for names in (clips.classes, classes))
         raise UserError(f"no clip has a class of the run: seen {ours}; wanted some of {theirs}; rename the labels")
     events = clips.events

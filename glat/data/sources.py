@@ -18,7 +18,9 @@ from .packs.read import recordings as packed_recordings
 from .parallel import local_processes
 from .recordings.audio import read_clips
 from .recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
-from .recordings.manifest import Recording, check_sides, in_folds, read_manifest, split
+from .recordings.manifest import check_sides, in_folds, read_manifest, split
+from .recordings.recording import Recording
+from .recordings.tables import TableFormat
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
 from .targets import Targets
 
@@ -131,7 +133,7 @@ def load_for_evaluation(
         return encoded_from_tar(
             _tar_files(asked.data), sample_rate_hz=sample_rate_hz, clip_seconds=config.clip_seconds, workers=workers
         )
-    manifest = read_manifest(asked.data)
+    manifest = read_manifest(asked.data, asked.table)
     recordings = manifest.recordings
     if folds:
         chosen = in_folds(recordings, folds)
@@ -157,6 +159,10 @@ class _Asked:
     def data(self) -> Path:
         assert self.config.data is not None
         return self.config.data
+
+    @property
+    def table(self) -> TableFormat:
+        return TableFormat(self.config.file_column, self.config.label_column, self.config.label_separator)
 
     def check(self) -> None:
         config = self.config
@@ -266,13 +272,13 @@ def _tars(asked: _Asked) -> Data[EncodedClips]:
 
 
 def _recordings(asked: _Asked) -> Data[ClipSource]:
-    manifest = read_manifest(asked.data)
+    manifest = read_manifest(asked.data, asked.table)
     listed, left_out = manifest.recordings, manifest.skipped
     # Decided before a file is opened, so that a file that goes bad moves no other file to the other side.
     if asked.config.eval_data is None:
         is_eval = split(listed, asked.config.eval_folds, asked.seed)
     else:
-        other = read_manifest(asked.config.eval_data)
+        other = read_manifest(asked.config.eval_data, asked.table)
         is_eval = [False] * len(listed) + [True] * len(other.recordings)
         listed, left_out = listed + other.recordings, left_out + other.skipped
         check_sides(listed, is_eval)

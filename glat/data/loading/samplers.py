@@ -74,15 +74,15 @@ class Balanced:
     """As many draws of every class: a queue of the classes in random order, and a random order of each class's clips.
 
     The queue is refilled with a permutation of the classes when it is empty; the class that is taken from it gives the
-    next clip of its order, which is shuffled anew when it ends. Clips without a label are never drawn.
+    next clip of its order, which is shuffled anew when it ends. Clips without any label count as one more class.
 
     Source: the released program of PANNs, ``BalancedTrainSampler``; the same rows for the same seed (its own is 1234).
-    Deviation: a class without a clip, which ends PANNs' program, is left out of the queue and named in `empty_classes`.
+    Deviation: a class without a clip, which ends PANNs' program, is left out of the queue and named in `empty_classes`;
+    PANNs never draws clips without a label.
     """
 
     def __init__(self, targets: Targets, seed: int) -> None:
-        by_class = _labelled(targets)
-        self.empty_classes = _empty(by_class)
+        self.empty_classes, by_class = _groups(targets)
         self._num_clips = len(targets)
         self._classes = np.array([k for k, rows in enumerate(by_class) if len(rows)])
         self._random = np.random.RandomState(seed)
@@ -167,15 +167,14 @@ class Alternate:
 class InverseFrequency:
     """Each clip independently, with probability in proportion to ``sum over its classes of 1 / clips of the class``.
 
-    With replacement; clips without a label are never drawn.
+    With replacement; clips without any label count as one more class.
 
     Source: Gong et al., "PSLA", 2021, and the released program of AST, which sum too. Deviation: 1 / count where that
     program has 1000 / (count + 0.01).
     """
 
     def __init__(self, targets: Targets, seed: int) -> None:
-        by_class = _labelled(targets)
-        self.empty_classes = _empty(by_class)
+        self.empty_classes, by_class = _groups(targets)
         weights = np.zeros(len(targets))
         for rows in by_class:
             weights[rows] += 1 / max(1, len(rows))
@@ -185,7 +184,6 @@ class InverseFrequency:
     def draw(self, batch_size: int) -> Tensor:
         # At most 1 - 2**-53, whose product with the total rounds to less than the total: no row lies beyond the last.
         uniform = torch.rand(batch_size, dtype=torch.float64, generator=self._generator).numpy()
-        # "right": a clip of weight 0 is never the first whose sum is above.
         return torch.from_numpy(self._cumulative.searchsorted(uniform * self._cumulative[-1], side="right"))
 
     def state(self) -> State:
@@ -254,15 +252,14 @@ class RowStream:
         return self._state
 
 
-def _labelled(targets: Targets) -> list[NDArray[np.int32]]:
+def _groups(targets: Targets) -> tuple[tuple[int, ...], list[NDArray[np.int32]]]:
+    """Classes without a clip; the rows of each class, and behind them those of clips of no class, if any."""
     by_class = targets.by_class()
     if not any(map(len, by_class)):
         raise UserError(f"none of {len(targets)} clips has a label to be drawn by; choose the plain sampler")
-    return by_class
-
-
-def _empty(by_class: list[NDArray[np.int32]]) -> tuple[int, ...]:
-    return tuple(k for k, rows in enumerate(by_class) if not len(rows))
+    without = np.flatnonzero(~targets.packed.any(axis=1)).astype(np.int32)
+    empty = tuple(k for k, rows in enumerate(by_class) if not len(rows))
+    return empty, [*by_class, without] if len(without) else by_class
 
 
 def _check_state(state: Mapping[str, Any], name: str, num_clips: int) -> None:

@@ -19,7 +19,8 @@ from ..clips import ClipSource, Data, Skipped
 from ..recordings.audio import to_int16
 from ..recordings.audioset import read_class_labels
 from ..recordings.decoding import UnreadableAudio
-from ..recordings.manifest import Recording, split
+from ..recordings.manifest import split
+from ..recordings.recording import Recording
 from ..targets import Targets
 
 SUFFIXES = (".h5", ".hdf5")

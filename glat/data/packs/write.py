@@ -32,7 +32,8 @@ from ..clips import Skipped, fingerprint
 from ..parallel import cores
 from ..recordings.audio import Clip, read_clip
 from ..recordings.decoding import UnreadableAudio
-from ..recordings.manifest import Manifest, Recording
+from ..recordings.manifest import Manifest
+from ..recordings.recording import Recording
 from .read import MANIFEST
 
 VERSION = 1

@@ -10,7 +10,10 @@ from typing import TextIO
 
 from ...errors import UserError
 from ..clips import Skipped
-from .manifest import AUDIO_SUFFIXES, Manifest, Recording
+from . import foreign
+from .folders import AUDIO_SUFFIXES
+from .manifest import Manifest
+from .recording import Recording
 
 _ID = r"[A-Za-z0-9_-]{11}"
 # Y<id>, <id>, and either with start and end. An id has 11 characters, so that its own "_" and "-" divide nothing.
@@ -90,14 +93,19 @@ def read_audioset(segments: Path, labels: Path, audio: Path, black_lists: Sequen
         if clip in black:
             skipped.append(Skipped(name, "on the black list"))
             continue
-        found = [path for path, times in files.get(clip, ()) if _is_of(times, segment)]
+        found = [path for path, times in files.get(clip, ()) if _is_of(times, segment) and _is_readable(path)]
         if not found:
-            others = f"; {files[clip][0][0]} is of other times" if clip in files else ""
-            skipped.append(Skipped(name, f"no file of it in {audio}{others}"))
+            skipped.append(Skipped(name, _why_missing(clip, files, audio)))
             continue
         recordings.append(Recording(name, Path(found[0]), segment.labels))
         skipped.extend(Skipped(path, f"a second file of {name}; {found[0]} is taken") for path in found[1:])
     if not recordings:
+        unreadable = [path for paths in files.values() for path, _ in paths if not _is_readable(path)]
+        if unreadable:
+            suffix = Path(unreadable[0]).suffix.lower()
+            raise UserError(
+                f"--audio {audio}: {len(unreadable)} files such as {unreadable[0]}: {foreign.advice(suffix)}"
+            )
         raise UserError(
             f"--audio {audio}: no file of any of {len(seen)} segments of {segments} ({len(files)} files named like "
             "AudioSet's seen); name them Y<id>.wav or <id>_<start>_<end>.flac, or give the folder that holds them"
@@ -157,14 +165,34 @@ def _scan(audio: Path) -> tuple[dict[str, list[tuple[str, tuple[float, ...]]]], 
     def report(error: OSError) -> None:
         unlisted.append(Skipped(str(error.filename), f"cannot be listed ({error.strerror})"))
 
-    for here, folders, names in os.walk(audio, onerror=report):
+    walked: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(audio, onerror=report, followlinks=True):
+        status = os.stat(here)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in walked:  # a second link to a folder, perhaps to one above
+            folders.clear()
+            continue
+        walked.add((status.st_dev, status.st_ino))
         folders.sort()
         for name in sorted(names):
             stem, suffix = os.path.splitext(name)  # noqa: PTH122  # two million times: a Path each takes a minute
-            if suffix.lower() in AUDIO_SUFFIXES and (match := _STEM.fullmatch(stem)):
+            if suffix.lower() in (*AUDIO_SUFFIXES, *foreign.SUFFIXES) and (match := _STEM.fullmatch(stem)):
                 times = tuple(float(time) for time in match.group("start", "end") if time is not None)
                 files.setdefault(match["id"], []).append((os.path.join(here, name), times))  # noqa: PTH118
     return files, unlisted
+
+
+def _is_readable(path: str) -> bool:
+    return foreign.is_available() or not path.lower().endswith(foreign.SUFFIXES)
+
+
+def _why_missing(clip: str, files: dict[str, list[tuple[str, tuple[float, ...]]]], audio: Path) -> str:
+    """Why a segment has no recording."""
+    if clip not in files:
+        return f"no file of it in {audio}"
+    path = files[clip][0][0]
+    if not _is_readable(path):
+        return f"{path}: {foreign.advice(Path(path).suffix.lower())}"
+    return f"no file of it in {audio}; {path} is of other times"
 
 
 def _stem(name: str) -> str:

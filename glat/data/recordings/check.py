@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..clips import Skipped, fingerprint
+from ..names import suspicions
 from ..packs.read import PackedClips, recordings
 from ..parallel import in_parallel
 from .decoding import Header, UnreadableAudio, decode_mono
 from .level import CLIPPED, CLIPPED_SHARE, Meter
-from .manifest import Recording
+from .recording import Recording
 
 _IMBALANCE = 10.0
 _CLIP_SECONDS = 10.0
@@ -183,7 +184,7 @@ def judge(
     if no_split:
         what, _, mend = no_split.partition("; ")
         found.append(Finding(True, f"no training and evaluation: {what}", mend))
-    rules: tuple[Callable[[Report], list[Finding]], ...] = (_damage, _duplicates, _balance, _formats)
+    rules: tuple[Callable[[Report], list[Finding]], ...] = (_damage, _labels, _duplicates, _balance, _formats)
     for rule in rules:
         found += rule(report)
     if left_out:
@@ -228,6 +229,15 @@ def _damage(report: Report) -> list[Finding]:
         return []
     where = tuple(f"{sound.name}: {sound.reason}" for sound in bad)
     return [Finding(True, f"{len(bad)} recordings give no clip", "mend them or take them off the list", where)]
+
+
+def _labels(report: Report) -> list[Finding]:
+    found = [Finding(True, *suspicion) for suspicion in suspicions(report.classes)]
+    without = tuple(sound.name for side in report.sides() for sound in usable(side) if not sound.labels)
+    if without:
+        what = f"{len(without)} clips have no label: they train every class as absent"
+        found.append(Finding(False, what, "label them, if they are no negative examples", without))
+    return found
 
 
 def _duplicates(report: Report) -> list[Finding]:

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ..clips import ClipSource, Skipped
+from ..names import clean
 from ..parallel import in_parallel
 from ..targets import Targets
 from .audio import read_samples, rounded_up, to_int16
 from .decoding import Header, UnreadableAudio, read_header
-from .manifest import AUDIO_SUFFIXES, Recording
+from .folders import AUDIO_SUFFIXES
+from .recording import Recording
 from .resample import resampled_length
 
 _LABEL_SUFFIXES = (".txt", ".cls", ".json")
@@ -277,7 +279,7 @@ def _parse_labels(suffix: str, data: bytes) -> Iterable[str]:
             parsed = parsed.get("labels", parsed.get("label", []))
         parts = parsed if isinstance(parsed, list) else [parsed]
         value = ";".join(str(part) for part in parts)
-    return [label for part in value.splitlines() for label in (cell.strip() for cell in part.split(";")) if label]
+    return [label for part in value.splitlines() for label in map(clean, part.split(";")) if label]
 
 
 def _class_name(label: str, classes: tuple[str, ...] | None) -> str:

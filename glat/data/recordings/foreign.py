@@ -21,6 +21,11 @@ _MAGIC = (
 _MISSING_SECONDS = 0.2  # that a decoder may give less than the container says: encoders' delay and padding
 
 
+def advice(suffix: str) -> str:
+    """Why files of this suffix are left out where PyAV is missing."""
+    return f"libsndfile reads no {suffix} files; pip install 'glat[av]' for a decoder, or convert it to .flac"
+
+
 class CannotDecode(Exception):  # noqa: N818 - named after what was met
     """PyAV cannot decode a file; the text is the reason a user reads."""
 

@@ -11,7 +11,7 @@ from glat.config import ModelConfig
 from glat.data import Clips, Event, Targets, fingerprint
 from glat.data.loading.batches import Loading
 from glat.data.recordings.encoded import encoded_from_manifest
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 from glat.errors import UserError
 from glat.evaluation.score import Scored, crop_hits, evaluate, evaluation_of, remarks, table
 from glat.model import build_model

@@ -13,7 +13,7 @@ from glat.data import Clips, Targets
 from glat.data.loading.batches import Loading
 from glat.data.loading.samplers import SAMPLERS, build_sampler
 from glat.data.recordings.encoded import encoded_from_manifest
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 from glat.ranks import ALONE, Ranks
 from glat.training.feed import Feed, SomeClips, load_batch
 

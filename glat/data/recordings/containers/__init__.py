@@ -4,13 +4,16 @@
 libsndfile, and DALI with it, believes the header.
 """
 
+from pathlib import Path
 from typing import BinaryIO
 
 from . import chunks, flac, flat, mpeg, ogg
 from .flat import LENGTHLESS
 from .layout import Bytes, Damaged, Layout, opened
 
-__all__ = ["LENGTHLESS", "Damaged", "Layout", "examine", "opened"]
+__all__ = ["LENGTHLESS", "Damaged", "Layout", "examine", "looks_like_audio", "opened"]
+
+_WEAK_MAGIC = (b"\x01\x04", b"\0\0", b"MATLAB")  # of MPC2K and MAT files: other data begins so, too
 
 
 def examine(stream: BinaryIO) -> Layout:
@@ -46,3 +49,16 @@ def _examine(file: Bytes) -> Layout:
         return chunks.examine(file, family)
     examiner = flat.examiner_of(head)
     return Layout() if examiner is None else examiner(file)
+
+
+def looks_like_audio(path: Path) -> bool:
+    """Whether a file of any name begins as sound does."""
+    try:
+        with path.open("rb") as stream:
+            file = Bytes(stream)
+            head = file.at(0, 32)
+            if head[:4] in (b"OggS", b"fLaC") or chunks.family_of(head) or mpeg.begins(file, 0):
+                return True
+            return flat.examiner_of(head) is not None and not head.startswith(_WEAK_MAGIC)
+    except OSError:
+        return False

@@ -20,7 +20,7 @@ from glat.data.loading.batches import batches, choose_loader
 from glat.data.recordings.audio import read_audio
 from glat.data.recordings.decoding import UnreadableAudio
 from glat.data.recordings.encoded import encoded_from_manifest, encoded_from_tar
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 from glat.errors import UserError
 
 RATE = 32_000
@@ -496,7 +496,7 @@ import torch
 from pathlib import Path
 from glat.data.recordings.encoded import encoded_from_manifest
 from glat.data.loading.batches import batches
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 recordings = [Recording(name, Path({str(tmp_path)!r}) / name, ("a",)) for name in ("0.wav", "1.wav")]
 source, _ = encoded_from_manifest(recordings, ("a",), sample_rate_hz=32000, clip_seconds=0.5)
 made = batches(source, [torch.tensor([0, 1])], device=torch.device("cpu"), report=print)

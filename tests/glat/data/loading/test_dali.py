@@ -8,7 +8,8 @@ import torch
 from glat.data.loading.batches import batches
 from glat.data.recordings.audio import read_audio
 from glat.data.recordings.encoded import encoded_from_manifest
-from glat.data.recordings.manifest import Recording, read_manifest
+from glat.data.recordings.manifest import read_manifest
+from glat.data.recordings.recording import Recording
 from glat.frontend import LogMel
 
 pytest.importorskip("nvidia.dali")

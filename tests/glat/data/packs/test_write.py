@@ -20,7 +20,8 @@ import soxr
 from glat.data.packs.read import open_packs
 from glat.data.packs.write import Shard, _WriteError, pack, write_shard
 from glat.data.recordings.audio import to_int16
-from glat.data.recordings.manifest import Manifest, Recording, read_manifest
+from glat.data.recordings.manifest import Manifest, read_manifest
+from glat.data.recordings.recording import Recording
 from glat.errors import UserError
 
 RATE = 8_000

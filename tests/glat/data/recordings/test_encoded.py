@@ -9,7 +9,7 @@ from sounds import RATE, encoded, noise, write_tar
 from glat.data.recordings.audio import read_audio, to_int16
 from glat.data.recordings.decoding import UnreadableAudio
 from glat.data.recordings.encoded import encoded_from_manifest, encoded_from_tar
-from glat.data.recordings.manifest import Recording
+from glat.data.recordings.recording import Recording
 from glat.errors import UserError
 
 

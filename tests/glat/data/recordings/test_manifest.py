@@ -5,8 +5,12 @@ import os
 from collections import Counter
 
 import pytest
+from cases.containers import encoded, sound
 
-from glat.data.recordings.manifest import Recording, read_manifest, split
+from glat.data.recordings import foreign
+from glat.data.recordings.manifest import read_manifest, split
+from glat.data.recordings.recording import Recording
+from glat.data.recordings.tables import TableFormat
 from glat.errors import UserError
 
 
@@ -43,17 +47,20 @@ def test_a_folder_has_a_class_a_sub_folder_at_any_depth(tmp_path):
         ("dog/deep/er/b.FLAC", ("dog",)),
     ]
     assert manifest.classes == ("cat", "dog")
-    assert manifest.skipped == ()
+    assert [(s.file, s.reason) for s in manifest.skipped] == [("dog", "holds 1 hidden sounds (.name)")]
     assert all(r.path.is_file() and r.fold is None for r in manifest.recordings)
 
 
-def test_what_a_folder_holds_beside_is_reported(tmp_path):
+def test_what_a_folder_holds_beside_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "is_available", lambda: False)
     touch(tmp_path / "dog/a.wav", tmp_path / "dog/b.m4a", tmp_path / "stray.wav")
+    touch(tmp_path / "dog/c.dat", tmp_path / "dog/d.dat")
     (tmp_path / "empty").mkdir()
     (tmp_path / "dog/folder.wav").mkdir()
     manifest = read_manifest(tmp_path)
     assert {s.file: s.reason for s in manifest.skipped} == {
-        "dog/b.m4a": "soundfile reads no .m4a files; convert it to .flac",
+        "dog/b.m4a": "libsndfile reads no .m4a files; pip install 'glat[av]' for a decoder, or convert it to .flac",
+        "dog/c.dat": "is no audio by its suffix (.dat) or content, and so are 1 more in dog",
         "stray.wav": "lies in no class folder",
         "empty": "class folder without audio",
     }
@@ -66,7 +73,61 @@ def test_links_to_class_folders_are_followed_and_loops_are_not(tmp_path):
     root.mkdir()
     (root / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/again").symlink_to(root)
-    assert [r.name for r in read_manifest(root).recordings] == ["dog/a.wav"]
+    (tmp_path / "elsewhere/nothing.wav").symlink_to(root / "nowhere")
+    touch(tmp_path / "disk/b.wav")
+    (tmp_path / "elsewhere/disk").symlink_to(tmp_path / "disk")
+    (tmp_path / "elsewhere/twice").symlink_to(tmp_path / "disk")
+    manifest = read_manifest(root)
+    assert [r.name for r in manifest.recordings] == ["dog/a.wav", "dog/disk/b.wav"]
+    assert [(s.file, s.reason) for s in manifest.skipped] == [
+        ("dog/again", "is a link back to a folder that holds it"),
+        ("dog/nothing.wav", "is a link to nothing"),
+        ("dog/twice", "is the same folder as dog/disk, which is listed"),
+    ]
+
+
+def test_sounds_of_any_name_are_recordings(tmp_path):
+    kinds = {
+        "a": "WAV",
+        "b.bwf": "WAV",
+        "c.rf64": "RF64",
+        "d.aifc": "AIFF",
+        "e.dat": "FLAC",
+        "f.xyz": "OGG",
+        "g.wave": "WAV",
+    }
+    (tmp_path / "dog").mkdir()
+    for name, kind in kinds.items():
+        (tmp_path / "dog" / name).write_bytes(encoded(sound(0.2), kind, "VORBIS" if kind == "OGG" else "PCM_16"))
+    manifest = read_manifest(tmp_path)
+    assert [r.name for r in manifest.recordings] == [f"dog/{name}" for name in sorted(kinds)]
+    assert manifest.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ("train/dog/a.wav", "test/dog/b.wav"),
+            r"test, train\) divide the recordings.*--data \S+train --eval-data \S+test",
+        ),
+        (("Training/dog/a.wav", "val/dog/b.wav", "test/dog/c.wav"), r"--data \S+Training --eval-data \S+test"),
+        (("train/a.wav", "eval/b.wav"), "they hold no class folders: give a CSV"),
+        (
+            ("fold1/a.wav", "fold2/b.wav", "fold10/c.wav"),
+            "its folders are folds .*give a CSV .* fold, and --eval-folds",
+        ),
+    ],
+)
+def test_folders_that_divide_are_no_classes(tmp_path, files, message):
+    touch(*(tmp_path / name for name in files))
+    with pytest.raises(UserError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_a_train_among_other_vehicles_is_a_class(tmp_path):
+    touch(tmp_path / "train/a.wav", tmp_path / "bus/b.wav")
+    assert read_manifest(tmp_path).classes == ("bus", "train")
 
 
 def test_names_that_are_not_utf8_can_be_printed(tmp_path):
@@ -83,7 +144,8 @@ def test_names_that_are_not_utf8_can_be_printed(tmp_path):
 @pytest.mark.parametrize(
     ("files", "seen"), [([], "no files"), (["a.wav"], "1 .wav"), (["x/a.mp4", "x/b.mp4", "x/c.txt"], "2 .mp4, 1 .txt")]
 )
-def test_a_folder_without_audio_says_what_it_saw(tmp_path, files, seen):
+def test_a_folder_without_audio_says_what_it_saw(tmp_path, files, seen, monkeypatch):
+    monkeypatch.setattr(foreign, "is_available", lambda: False)
     touch(*(tmp_path / name for name in files))
     with pytest.raises(UserError) as caught:
         read_manifest(tmp_path)
@@ -109,15 +171,14 @@ def test_a_csv_names_files_labels_and_folds(tmp_path):
 
 
 def test_rows_that_cannot_be_used_are_reported(tmp_path):
-    text = "file,label\na.wav,dog\n./a.wav,dog\nb.wav,\n,dog\nc.wav,dog, cat\nd.wav, ;\n"
+    text = "file,label\na.wav,dog\n./a.wav,dog\nb.wav,\n,dog\nc.wav,dog, cat\nd.wav, ;\ne.wav\n"
     manifest = read_manifest(table(tmp_path, text))
-    assert [r.name for r in manifest.recordings] == ["a.wav"]
+    assert [(r.name, r.labels) for r in manifest.recordings] == [("a.wav", ("dog",)), ("b.wav", ()), ("d.wav", ())]
     assert [(s.file, s.reason) for s in manifest.skipped] == [
         ("a.wav", "line 3 repeats line 2"),
-        ("b.wav", "line 4 gives no label"),
-        ("line 5", "line 5 gives no file"),
+        ("line 5", "line 5 has no file"),
         ("c.wav", "line 6 has 3 cells, the header 2; quote cells that hold commas"),
-        ("d.wav", "line 7 gives no label"),
+        ("e.wav", "line 8 has no cell for the label"),
     ]
 
 
@@ -125,11 +186,14 @@ def test_rows_that_cannot_be_used_are_reported(tmp_path):
     ("text", "message"),
     [
         ("name,tag\na.wav,dog\n", "seen: name, tag"),
-        ("file;label\na.wav;dog\n", "seen: file;label"),
-        ("file,Label\na.wav,dog\n", "seen: file, Label"),
+        ("file;label\na.wav;dog\n", "one column \\('file;label'\\)"),
+        ("file,label,label\na.wav,dog,cat\n", "2 columns are called label"),
+        ("file,label,Onset,offset\na.wav,dog,0,2\n", "the columns Onset and offset label stretches of recordings"),
+        ("filename,category\na.wav,dog\n", "give --file-column filename --label-column category"),
+        ("file\tlabel\na.wav\tdog\n", "name the table .tsv"),
         ("", "seen: none"),
         ("file,label\n", "lists no recording"),
-        ("file,label\na.wav,\n", "lists no recording"),
+        ("file,label\na.wav,\n", "none of 1 recordings has a label"),
         ("file,label\na.wav,dog\na.wav,cat\n", "lines 2 and 3 disagree on a.wav"),
         ("file,label,fold\na.wav,dog,1\na.wav,dog,2\n", "lines 2 and 3 disagree on a.wav"),
         ('file,label\na.wav,"dog' + "x" * 200_000 + "\n", "cannot be read as a UTF-8 CSV"),
@@ -151,13 +215,45 @@ def test_other_sources_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
         read_manifest(tmp_path / "nowhere")
     touch(tmp_path / "a.wav")
-    with pytest.raises(UserError, match="neither a folder nor a .csv file"):
+    with pytest.raises(UserError, match="neither a folder nor a .csv, .tsv, .tab file"):
         read_manifest(tmp_path / "a.wav")
     with pytest.raises(UserError, match="cannot be read"):
         read_manifest(tmp_path / ("x" * 400))
 
 
+def test_columns_and_separator_are_what_the_flags_say(tmp_path):
+    text = "Filename;x,TAGS\na.wav,dog|cat\n"
+    manifest = read_manifest(table(tmp_path, text), TableFormat("filename;x", "Tags", "|"))
+    assert [(r.name, r.labels) for r in manifest.recordings] == [("a.wav", ("cat", "dog"))]
+    with pytest.raises(UserError, match="--label-separator is empty"):
+        read_manifest(table(tmp_path, text), TableFormat(label_separator=""))
+
+
+def test_a_tsv_is_separated_by_tabs(tmp_path):
+    path = tmp_path / "set.tsv"
+    path.write_text("file\tlabel\nb,c.wav\tdog;cat, old\n")
+    assert [(r.name, r.labels) for r in read_manifest(path).recordings] == [("b,c.wav", ("cat, old", "dog"))]
+
+
+def test_labels_are_composed_and_without_invisible_characters(tmp_path):
+    labels = ("\u00c9pervier", "E\u0301pervier", "\u200b\u00c9per\u00advier\ufeff", "two\u00a0 words")
+    text = "file,label\n" + "".join(f"{i}.wav,{label}\n" for i, label in enumerate(labels))
+    assert read_manifest(table(tmp_path, text)).classes == ("two words", "\u00c9pervier")
+
+
+def test_files_are_found_however_their_names_are_composed(tmp_path):
+    touch(tmp_path / "E\u0301.wav")
+    (recording,) = read_manifest(table(tmp_path, "file,label\n\u00c9.wav,dog\n")).recordings
+    assert recording.path.exists()
+
+
 # Split
+
+
+def test_about_a_fifth_of_the_clips_without_a_label_is_evaluated():
+    some = [*recordings({"a": 10}), *(Recording(f"none/{i}.wav", None, ()) for i in range(10))]
+    assert sum(split(some, (), seed=0)[10:]) == 2
+    assert split(some, (), seed=0)[:10] == split(some[:10], (), seed=0)
 
 
 def test_about_a_fifth_of_every_class_is_evaluated():

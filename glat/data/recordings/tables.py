@@ -1,0 +1,134 @@
+"""CSV and TSV tables of recordings."""
+
+import csv
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import UserError
+from ..clips import Skipped
+from ..names import clean
+from .recording import Recording
+
+SUFFIXES = (".csv", ".tsv", ".tab")
+_TIMES = (
+    {"start", "onset", "begin", "start_time", "start_seconds"},
+    {"end", "offset", "stop", "end_time", "end_seconds"},
+)
+_LIKELY = {"file": ("filename", "path", "filepath", "fname", "audio"), "label": ("labels", "class", "category", "tags")}
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How a table names its columns and joins its labels."""
+
+    file_column: str = "file"
+    label_column: str = "label"
+    label_separator: str = ";"
+
+
+def read_table(table: Path, format: TableFormat) -> tuple[list[Recording], list[Skipped]]:  # noqa: A002
+    """The recordings of a table with a header, one a line.
+
+    An empty label is a recording without any class, which is kept: a negative example. Names of columns are compared
+    without regard to case.
+
+    Raises:
+        UserError: no UTF-8 table; a column that is missing, or twice there; columns of times; a file that two lines
+            label differently; no recording.
+    """
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    first_lines: dict[str, tuple[int, Recording]] = {}
+    if not format.label_separator:
+        raise UserError("--label-separator is empty; give what joins several labels, such as ;")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:  # -sig: spreadsheets write a byte-order mark
+            rows = csv.reader(stream, delimiter="," if table.suffix.lower() == ".csv" else "\t")
+            header = next(rows, [])
+            columns = _columns(table, header, format)
+            for row in rows:
+                line = rows.line_num
+                if not any(cell.strip() for cell in row):
+                    continue
+                cells = {name: row[i].strip() if i < len(row) else None for name, i in columns.items()}
+                file, label = cells["file"], cells["label"]
+                if len(row) > len(header):
+                    reason = f"line {line} has {len(row)} cells, the header {len(header)}; quote cells that hold commas"
+                    skipped.append(Skipped(file or f"line {line}", reason))
+                elif not file or label is None:
+                    missing = "cell for the label" if file else "file"
+                    skipped.append(Skipped(file or f"line {line}", f"line {line} has no {missing}"))
+                else:
+                    parts = (clean(part) for part in label.split(format.label_separator))
+                    name = Path(os.path.normpath(file)).as_posix()
+                    labels = tuple(sorted({part for part in parts if part}))
+                    fold = clean(cells["fold"] or "") if "fold" in cells else None
+                    recording = Recording(name, _there(table.parent, name), labels, fold)
+                    first_line, first = first_lines.setdefault(name, (line, recording))
+                    if first is recording:
+                        recordings.append(recording)
+                    elif first == recording:
+                        skipped.append(Skipped(name, f"line {line} repeats line {first_line}"))
+                    else:
+                        raise UserError(
+                            f"--data {table}: lines {first_line} and {line} disagree on {name}; "
+                            f"keep one line for a file, its labels joined by {format.label_separator}"
+                        )
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--data {table}: cannot be read as a UTF-8 CSV ({error}); save it as one") from error
+    if not recordings:
+        raise UserError(f"--data {table}: lists no recording; give a line with file and label for each")
+    return recordings, skipped
+
+
+def _columns(table: Path, header: list[str], format: TableFormat) -> dict[str, int]:  # noqa: A002
+    """Where the columns file, label and perhaps fold stand."""
+    wanted = {"file": clean(format.file_column), "label": clean(format.label_column), "fold": "fold"}
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|") and not table.suffix.lower() == ".tsv":
+        raise UserError(
+            f"--data {table}: its first line is one column ({header[0][:80]!r}); separate columns by commas, or "
+            "name the table .tsv and separate them by tabs"
+        )
+    header = [clean(column) for column in header]
+    found = {}
+    for name, column in wanted.items():
+        places = [i for i, seen in enumerate(header) if seen == column]
+        places = places or [i for i, seen in enumerate(header) if seen.casefold() == column.casefold()]
+        if len(places) > 1:
+            raise UserError(
+                f"--data {table}: {len(places)} columns are called {column}; keep one, or rename the others"
+            )
+        if places:
+            found[name] = places[0]
+    missing = [name for name in ("file", "label") if name not in found]
+    if missing:
+        seen = ", ".join(header) or "none"
+        raise UserError(
+            f"--data {table}: the columns {wanted['file']} and {wanted['label']} are wanted, seen: {seen[:200]}; "
+            + _way_out(table, header, missing)
+        )
+    times = [next((column for column in header if column.casefold() in names), None) for names in _TIMES]
+    if all(times):
+        raise UserError(
+            f"--data {table}: the columns {times[0]} and {times[1]} label stretches of recordings, and a label here is "
+            "for a whole file; cut the recordings at these times, or take the two columns out"
+        )
+    return found
+
+
+def _way_out(table: Path, header: list[str], missing: list[str]) -> str:
+    likely = {name: column for name in missing for column in header if column.casefold() in (name, *_LIKELY[name])}
+    if set(likely) == set(missing):
+        return "give " + " ".join(f"--{name}-column {column}" for name, column in likely.items())
+    separated = "commas" if table.suffix.lower() == ".csv" else "tabs"
+    return f"name them in the first line, separated by {separated}, or give --file-column and --label-column"
+
+
+def _there(folder: Path, name: str) -> Path:
+    """A file by its name in a table, which may be composed otherwise than on the disk (macOS decomposes)."""
+    if name.isascii():
+        return folder / name
+    forms = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    return next((folder / form for form in forms if (folder / form).exists()), folder / name)
