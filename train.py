@@ -71,7 +71,6 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     config = choose_model(config, device)
     if device.type == "cpu":
         keep_freed_memory()
-    torch.backends.cudnn.benchmark = True  # shapes never change inside the loop
 
     # Data: every rank draws the clips of the whole step and loads its own part
     rate, seed, feed_config = sample_rate_hz_of(config.model.backbone), config.optim.seed, config.feed

@@ -93,7 +93,8 @@ def timed(step: Callable[[], object], repeats: int = 3) -> float:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory held so far: PyTorch's on a GPU, that of the process on a CPU; 0 where it is not told."""
+    """The most memory held so far: of tensors on a GPU, there since the first steps of a training; of the process on a
+    CPU. 0 where it is not told."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

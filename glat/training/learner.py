@@ -15,6 +15,7 @@ from ..data import Batch
 from ..machine import Precision
 from ..model import GlobalLocal
 from ..ranks import Ranks
+from .cudnn import ConvolutionSearch
 from .step import learning_rate_factor
 
 NEVER = 2**53  # no step has this number, and a double holds it
@@ -83,6 +84,7 @@ class Learner:
             self.averages = tuple(zip(_state(self.averaged), _state(model), strict=True))
         self.buffers = [of_a_kind for of_a_kind in _by_kind(model.buffers()) if of_a_kind]
         self.kept = [[buffer.clone() for buffer in of_a_kind] for of_a_kind in self.buffers]
+        self.search = ConvolutionSearch(device, in_graphs=optim.compile in CUDA_GRAPHS)
         self.losses = torch.zeros(3, device=device)
         # First bad step since the last report, bad steps of the run, bad steps in a row.
         self.bad = torch.tensor([NEVER, 0, 0], dtype=torch.int64, device=device)
@@ -124,6 +126,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         if self.averaged is not None:
             self._average(step)
+        self.search.after_step()
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
