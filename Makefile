@@ -29,10 +29,10 @@ test: $(STAMP)
 test-torch-versions: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/torch_versions.py $(VERSIONS)
 
-# Kills runs at 20 random moments and compares where they end; SEED chooses the moments.
+# Kills, signals, full disks, damaged files and hostile folders in many variants: minutes. SEED chooses the moments.
 SEED ?= 0
 stress: $(STAMP)
-	GLAT_STRESS=$(SEED) $(BIN)/python -m pytest tests/test_resume.py -k random
+	GLAT_STRESS=$(SEED) $(BIN)/python -m pytest tests/test_stress.py -s
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench --benchmark-only

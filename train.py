@@ -1,7 +1,7 @@
 """Train GL-AT: ``python train.py --backbone resnet38 --amp``; ``--help`` lists every flag.
 
 On several GPUs: ``torchrun --nproc-per-node 8 train.py ...``. Reads top to bottom: config, data, model, compile, loop,
-evaluate, checkpoint. `main` can be imported.
+checkpoint, evaluate. `main` can be imported.
 """
 
 import math
@@ -33,6 +33,7 @@ from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.terminal import Console
 from glat.training import dry_run
 from glat.training.augment import augmentation
+from glat.training.calendar import Calendar
 from glat.training.evaluator import Evaluator
 from glat.training.feed import Feed, SomeClips, load_batch
 from glat.training.keeper import Keeper
@@ -42,19 +43,23 @@ from glat.training.nan import BadSteps
 from glat.training.progress import Progress
 from glat.training.settings import choose_model, choose_steps, opening_lines
 from glat.training.step import TrainingStep, time_a_step
-from glat.training.stop import StopRequest
+from glat.training.stop import Output, Stop
 
-EVERY = ("log_every", "eval_every", "save_every")
 console = Console(soft_wrap=True)
 
 
-def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
+def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) -> Evaluation | None:
     """Train as `config` says, in its run folder, and return the last evaluation; None after a dry run.
+
+    Args:
+        stop: entered, where signals are to end this process; without it they are left alone.
 
     Raises:
         UserError: bad input, before anything is written; a loss that is not finite; a full disk.
-        Stopped: SIGTERM or Ctrl-C, after the run has saved itself.
+        Stopped: a signal, after the run has saved itself.
     """
+    stop = stop or Stop()
+    stop.quiet = not ranks.first
     started = time.perf_counter()
     console.quiet = not ranks.first
 
@@ -118,51 +123,52 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     reader = choose_loader(train, loading.loader, device)
     say(opening_lines(config, device, precision, sets, reader, ranks.size))
     folder = ranks.on_first(run.record, config, sets, facts)
-    keeper = Keeper(folder, config, facts, learner)
+    stop.folder = folder
+    calendar = Calendar(config.run, steps)
+    keeper = Keeper(folder, config, facts, learner, calendar)
     say(keeper.restore(checkpoint, sampler))
     first_step, best = keeper.first_step, keeper.best
     bad_steps = BadSteps(folder, train.names, load_rows, learner)
-    part_size, eval_every = batch_size // (ranks.size * optim.accumulate), config.run.eval_every or steps
+    part_size = batch_size // (ranks.size * optim.accumulate)
     evaluator = Evaluator(learner, keeper, sets.evaluation, part_size, loading, console)
 
     # Loop
     deadline = time.perf_counter() + 60 * (optim.max_minutes or math.inf)
-    # The untrained model, where the numbers start from; or what a signal left undone.
-    result = evaluator.at(first_step) if first_step % eval_every == 0 and best.last < first_step else None
+    # The untrained model, where the numbers start from; or what an earlier process did not come to.
+    result = evaluator.at(first_step) if best.due else None
     end = first_step if best.exhausted(optim.patience) else steps
-    with closing(new_feed()) as feed, StopRequest() as stop, progress.after(first_step):
+    with closing(new_feed()) as feed, progress.after(first_step):
         for step in range(first_step, end):
             learner.learn(step, feed.parts(step))
+            stop.unsaved()
 
             done = step + 1
             # Signals and the clock reach every rank at another moment: the ranks agree on the step.
             number, late = ranks.most([stop.signal, time.perf_counter() > deadline])
-            last = done == steps or late > 0
-            due = {name: last or done % (getattr(config.run, name) or steps) == 0 for name in EVERY}
-            if number or any(due.values()):  # never evaluate or save what was not looked at
-                readout = learner.look()
-                say(bad_steps.explain(readout, feed.take_heard()))
-            if number:
-                keeper.save(done, feed.state())
-                raise stop.stopped(int(number), done, folder)
-            if due["log_every"] or due["save_every"]:
+            due = calendar.due(done, last=late > 0)
+            if not (number or any(due)):
+                continue
+            readout = learner.look()  # never save or evaluate what was not looked at
+            say(bad_steps.explain(readout, feed.take_heard()))
+            if due.log:
                 losses, learning_rate = readout.losses(), learner.learning_rate(step)
                 rates = progress.report(done, batch_size, peak_memory_bytes(device), **losses)
                 keeper.log(done, **losses, **rates, learning_rate=learning_rate, skipped_steps=readout.skipped)
 
-            # Evaluate
-            if due["eval_every"]:
-                result = evaluator.at(done)
-                last = last or best.exhausted(optim.patience)
-
             # Checkpoint
-            if last or due["save_every"] or best.step == done:
-                keeper.save(done, feed.state())
-            if due["eval_every"] or due["save_every"]:
+            if number or due.save:
+                keeper.save(done, feed.state(), due.evaluate)
+                stop.saved(done, int(number))
+
+            # Evaluate
+            if due.evaluate:
+                result = evaluator.at(done)
+            if due.save:
                 progress.restart_clock()
-            if last and done < steps:
-                idle = f"{best.since} evaluations without a better fused mAP (--patience)"
-                why = f"{optim.max_minutes:g} minutes (--max-minutes)" if late else idle
+            idle = best.exhausted(optim.patience)
+            if (late or idle) and done < steps:
+                patience = f"{best.since} evaluations without a better fused mAP (--patience)"
+                why = f"{optim.max_minutes:g} minutes (--max-minutes)" if late else patience
                 say([f"stopped after {why} at step {done} of {steps}"])
                 break
 
@@ -170,6 +176,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE) -> Evaluation | None:
     result = result or evaluator.at(end)
     skipped = left_out.of_all(ranks)
     keeper.finish(result, classes, skipped)
+    stop.over()
     say([f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes"])
     console.print(table(result))
     say([*remarks(result, classes), *run.skipped_lines(skipped)])
@@ -188,5 +195,6 @@ def say(lines: Iterable[str]) -> None:
 if __name__ == "__main__":
     with reporting_user_errors():
         asked = parse_train_config(sys.argv[1:])
-        with joined() as ranks:
-            main(asked, ranks)
+        with Stop() as stop, joined() as ranks:
+            console.file = Output(stop.output_closed)  # type: ignore[assignment]  # what rich calls of a file
+            main(asked, ranks, stop)

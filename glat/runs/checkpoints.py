@@ -4,7 +4,7 @@ import random
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / FOLDER / f"{step:012d}.pt"
 
 
-def save(folder: Path, state: Mapping[str, Any], keep: int) -> None:
-    """Write a checkpoint whole or not at all; the last `keep` and that of the best evaluation stay.
+def save(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all.
 
     Raises:
         UserError: no room, or no permission; the checkpoints before it are as they were.
@@ -47,8 +47,18 @@ def save(folder: Path, state: Mapping[str, Any], keep: int) -> None:
         path.parent.mkdir(exist_ok=True)
         with replaced(path) as temporary:
             torch.save(dict(state), temporary)
-    kept = {*_all(folder)[-keep:], path, path_of(folder, state["best"]["step"])}
-    for old in set(_all(folder)) - kept:
+
+
+def remove_old(folder: Path, keep: int, best_step: int, regular: Callable[[int], bool]) -> None:
+    """Remove all checkpoints but the newest, the last `keep` regular ones and that of the best evaluation.
+
+    Args:
+        regular: whether a run that nobody stops saves after so many steps. What a signal saved between such steps goes
+            as soon as it is not the newest, so that a run that was stopped ends with the files of one that was not.
+    """
+    found = _all(folder)
+    kept = {*found[-1:], *[path for path in found if regular(int(path.stem))][-keep:], path_of(folder, best_step)}
+    for old in set(found) - kept:
         old.unlink(missing_ok=True)
 
 

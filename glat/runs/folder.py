@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -300,6 +300,15 @@ def record_of(path: Path) -> Path | None:
         if (folder / CONFIG).is_file() and (name == CONFIG or _RECORDED.fullmatch(name)):
             return folder
     return None
+
+
+def step_of_weights(folder: Path, name: str) -> int | None:
+    """After which step the weights of a file were saved, as its header says; None: it is missing or damaged."""
+    try:
+        with safe_open(folder / name, "pt") as file:
+            return int(file.metadata()["step"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def append_metrics(folder: Path, **values: Any) -> None:

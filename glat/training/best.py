@@ -12,10 +12,11 @@ class Best:
     mean_ap: float = -math.inf
     since: int = 0  # evaluations after it
     last: int = -1  # step of the last evaluation
+    due: bool = True  # whether this step is still to be evaluated: before the first step, and as checkpoints are saved
 
     def note(self, step: int, mean_ap: float) -> None:
         """Take an evaluation into account. NaN, where no class could be scored, is never better."""
-        self.last = step
+        self.last, self.due = step, False
         if step == 0:
             return
         if mean_ap > self.mean_ap:

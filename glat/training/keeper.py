@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from ..runs import checkpoints
 from ..runs import folder as run
 from ..tagging import tag_wave
 from .best import Best
+from .calendar import Calendar
 from .learner import Learner
 
 SHOWN = 2  # clips in the picture: a second on a CPU
@@ -34,15 +37,19 @@ class Keeper:
         config: with everything chosen.
         facts: versions and machine, for the checkpoints.
         learner: whose state is saved.
+        calendar: says which steps a run that nobody stops saves.
 
     Attributes:
         first_step: steps that earlier processes made.
         best: the best evaluation.
     """
 
-    def __init__(self, folder: Path, config: TrainConfig, facts: Mapping[str, str], learner: Learner) -> None:
+    def __init__(
+        self, folder: Path, config: TrainConfig, facts: Mapping[str, str], learner: Learner, calendar: Calendar
+    ) -> None:
         self.folder, self.config, self.facts, self.learner, self.ranks = folder, config, facts, learner, learner.ranks
         self.first_step, self.best = 0, Best()
+        self._calendar = calendar
         self._curves: SummaryWriter | None = None
 
     def restore(self, checkpoint: Path | None, sampler: Sampler) -> list[str]:
@@ -65,22 +72,41 @@ class Keeper:
                 before = len(state["random"])
                 lines.append(f"{self.ranks.size} processes instead of {before}: their random draws differ")
             draws_restored = checkpoints.set_random_state(state["random"], self.ranks.rank)
-            self._export(self.first_step)  # the last process may have been killed before it did
+            self.ranks.on_first(self._restore_weights)
         if self.ranks.rank and not draws_restored:
             # Ranks hear other clips, and are to hide other parts of them.
             torch.manual_seed(self.config.optim.seed + 1_000_003 * self.ranks.rank)
         if self.ranks.first:
             run.forget_metrics_after(self.folder, self.first_step if checkpoint else -1, self.best.last)
-            self._curves = SummaryWriter(self.folder, purge_step=self.first_step + 1 if checkpoint else None)
+            # Points of the checkpoint's step and of later ones are dropped, and those that stay are added again.
+            self._curves = SummaryWriter(self.folder, purge_step=self.first_step)
+            for row in run.read_metrics(self.folder):
+                if row["step"] == self.first_step:
+                    self._draw(**row)
         return lines
+
+    def _restore_weights(self) -> None:
+        """Write the weights of the checkpoint and of the best evaluation before it: the last process may not have."""
+        run.save_weights(self.folder, self.learner.evaluated_model, step=self.first_step)
+        path, best = checkpoints.path_of(self.folder, self.best.step), self.best
+        if not best.step or run.step_of_weights(self.folder, run.BEST_WEIGHTS) == best.step or not path.exists():
+            return
+        state, model = checkpoints.read(path), deepcopy(self.learner.evaluated_model)
+        weights = state["learner"]["averaged"] or state["model"]
+        run.load_weights(model, weights, path)
+        run.save_weights(self.folder, model, run.BEST_WEIGHTS, step=best.step, fused_mAP=best.mean_ap)
 
     def log(self, step: int, **values: float) -> None:
         """Add a line to the metrics, and points to the curves."""
-        if self._curves is not None:
+        if self.ranks.first:
             run.append_metrics(self.folder, step=step, **values)
-            with checkpoints.naming_failures(self.folder):  # a write may fail for what was added before
-                for name, value in values.items():
-                    self._curves.add_scalar(name, value, step)
+            self._draw(step, **values)
+
+    def _draw(self, step: int, **values: float) -> None:
+        assert self._curves is not None
+        with checkpoints.naming_failures(self.folder):  # a write may fail for what was added before
+            for name, value in values.items():
+                self._curves.add_scalar(name, value, step)
 
     def evaluated(self, step: int, result: Evaluation, clips: ClipSource) -> None:
         """Take an evaluation after `step` steps into account; one that is made again changes nothing.
@@ -90,10 +116,15 @@ class Keeper:
         """
         if step <= self.best.last:
             return
-        self.best.note(step, result.metrics["fused"].mean_ap)
+        best = self.best
+        best.note(step, result.metrics["fused"].mean_ap)
         self.log(step, **{f"mAP_{stream}": m.mean_ap for stream, m in result.metrics.items()})
         if self._curves is not None:
             self._show(step, clips, self._curves)
+        if best.step == step:
+            facts = {"step": step, "fused_mAP": best.mean_ap}
+            model = self.learner.evaluated_model
+            self.ranks.on_first(partial(run.save_weights, self.folder, model, run.BEST_WEIGHTS, **facts))
 
     def _show(self, step: int, clips: ClipSource, curves: SummaryWriter) -> None:
         model, device, tagged = for_inference(self.learner.evaluated_model), self.learner.device, []
@@ -104,11 +135,12 @@ class Keeper:
         if tagged:
             curves.add_figure("crops", draw_tagged(tagged), step)
 
-    def save(self, step: int, sampler: dict[str, Any]) -> None:
+    def save(self, step: int, sampler: dict[str, Any], evaluation_due: bool) -> None:
         """Write a checkpoint, then the weights alone.
 
         Args:
             sampler: the state of what draws the clips, after this step's.
+            evaluation_due: whether this step is evaluated next; a run that goes on from here then does it first.
         """
         state = {
             "step": step,
@@ -116,27 +148,32 @@ class Keeper:
             "learner": self.learner.state_dict(),
             "sampler": sampler,
             "random": self.ranks.gather(checkpoints.random_state()),
-            "best": vars(self.best),
+            "best": vars(self.best) | {"due": evaluation_due},
             "config": to_json(self.config),
             "versions": dict(self.facts),
         }
-        self.ranks.on_first(checkpoints.save, self.folder, state, self.config.run.keep)
-        self._export(step)
 
-    def _export(self, step: int) -> None:
         def write() -> None:
-            model, best = self.learner.evaluated_model, self.best
-            run.save_weights(self.folder, model, step=step)
-            if best.step == step:
-                run.save_weights(self.folder, model, run.BEST_WEIGHTS, step=step, fused_mAP=best.mean_ap)
+            if self._curves is not None:
+                with checkpoints.naming_failures(self.folder):
+                    self._curves.flush()  # a kill after this costs no point that the checkpoint has passed
+            checkpoints.save(self.folder, state)
+            run.save_weights(self.folder, self.learner.evaluated_model, step=step)
+            self._remove_old()
 
         self.ranks.on_first(write)
+
+    def _remove_old(self) -> None:
+        checkpoints.remove_old(
+            self.folder, self.config.run.keep, self.best.step, lambda step: self._calendar.due(step).save
+        )
 
     def finish(self, result: Evaluation, classes: tuple[str, ...], skipped: tuple[Skipped, ...]) -> None:
         """Write what came out: the last evaluation, the recordings that were left out, and the curves as a picture."""
         if self._curves is None:
             return
         self._curves.close()
+        self._remove_old()
         run.write_json(self.folder / run.SKIPPED, [vars(one) for one in skipped])
         run.write_json(self.folder / "evaluation.json", result.to_json(classes))
         plot_curves([Recorded.of(self.folder)], self.folder / "curves.png")

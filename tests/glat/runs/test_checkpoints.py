@@ -13,9 +13,10 @@ from glat.runs import checkpoints
 from glat.runs import folder as run
 
 
-def save(folder, step, best=0, keep=2, **entries):
+def save(folder, step, best=0, keep=2, irregular=(), **entries):
     state = dict.fromkeys(checkpoints.ENTRIES) | {"step": step, "best": {"step": best}, "model": torch.ones(100_000)}
-    checkpoints.save(folder, state | entries, keep)
+    checkpoints.save(folder, state | entries)
+    checkpoints.remove_old(folder, keep, best, lambda step: step not in irregular)
 
 
 def steps(folder):
@@ -26,6 +27,12 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     for step in range(1, 8):
         save(tmp_path, step, best=3 if step >= 3 else 0)
     assert steps(tmp_path) == [3, 6, 7]
+
+
+def test_what_a_signal_saved_between_two_regular_steps_goes_with_the_next_one(tmp_path):
+    for step, left in ((4, [4]), (8, [4, 8]), (10, [4, 8, 10]), (11, [4, 8, 11]), (12, [8, 12])):
+        save(tmp_path, step, irregular=(10, 11))
+        assert steps(tmp_path) == left
 
 
 def test_the_newest_is_read_back(tmp_path):

@@ -1,0 +1,124 @@
+"""A run harms nothing and loses nothing, whatever happens to it: a few variants here, many in ``make stress``.
+
+GLAT_STRESS=SEED makes them many and chooses the moments.
+"""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from processes import Trainer, assert_same_run, wait_for
+
+SEED = os.environ.get("GLAT_STRESS")
+LONG = SEED is not None
+RUN = (
+    *("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1"),
+    *("--train-clips", "12", "--eval-clips", "8", "--seed", "1", "--ema", "0.9"),
+    *("--iterations", "16", "--save-every", "3", "--log-every", "4", "--eval-every", "8"),
+)
+
+
+@pytest.fixture
+def moments(request):
+    """Random numbers, the same for every run of a test with the same seed."""
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    found = Trainer()
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def whole(trainer, tmp_path_factory):
+    """The run that was left alone, and how many seconds it took."""
+    folder = tmp_path_factory.mktemp("whole")
+    started = time.monotonic()
+    status, _, complained = trainer.run(folder / "said", *RUN, "--run-dir", folder / "run")
+    assert status == 0, complained
+    return folder / "run", time.monotonic() - started
+
+
+def start(trainer, folder, *more, **options):
+    """Start a run, or go on with it, once it handles signals."""
+    process = trainer.start(
+        folder.with_name(f"{folder.name}.said"), *RUN, "--run-dir", folder, "--resume", "auto", *more, **options
+    )
+    wait_for(process.handles_signals, process)
+    return process
+
+
+def finish(trainer, folder, whole):
+    """Go on to the end, and find what a run that was left alone has."""
+    process = start(trainer, folder)
+    assert process.wait() == 0, process.communicate()
+    assert_same_run(whole[0], folder)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_files(trainer, whole, tmp_path, moments):
+    kills, wanted, folder = 0, 60 if LONG else 4, tmp_path / "run0"
+    while kills < wanted:
+        process = start(trainer, folder)
+        time.sleep(moments.uniform(0, 0.8 * whole[1]))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        assert process.wait() in (0, -signal.SIGKILL), process.communicate()
+        if process.status == 0:
+            assert_same_run(whole[0], folder)
+            folder = tmp_path / f"run{kills}"
+    finish(trainer, folder, whole)
+
+
+# What a run is doing, as its folder shows it.
+PHASES = {
+    "starts": lambda folder: True,
+    "evaluates before its first step": lambda folder: (folder / "config.json").exists(),
+    "makes a step": lambda folder: '"step": 4, "loss"' in rows(folder),
+    "saves": lambda folder: any((folder / "checkpoints").glob(".*")),
+    "evaluates": lambda folder: (folder / "checkpoints" / "000000000008.pt").exists(),
+    "makes a later step": lambda folder: '"step": 12, "loss"' in rows(folder),
+}
+SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGXCPU")
+
+
+def rows(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_signal_ends_a_run_at_once_or_after_the_step_and_nothing_is_lost(trainer, whole, tmp_path):
+    table = []
+    for turn in range(len(SIGNALS) if LONG else 1):
+        folder = tmp_path / f"run{turn}"
+        for i, (phase, reached) in enumerate(PHASES.items()):
+            name = SIGNALS[(turn + i) % len(SIGNALS)]
+            process = start(trainer, folder)
+            wait_for(lambda reached=reached, folder=folder: reached(folder), process)
+            seconds = process.signal(signal.Signals[name])
+            assert process.status == (130 if name == "SIGINT" else 75), process.communicate()
+            said = process.err.read_text().splitlines()[-1]
+            assert said.startswith(f"stopped by {name}"), said
+            assert "nothing is lost" in said or "and saved after step" in said
+            assert seconds < 10
+            table.append(f"{name:8} while it {phase:32} {seconds:5.2f} s")
+        finish(trainer, folder, whole)
+    print("", *table, sep="\n")
+
+
+@pytest.mark.parametrize("most_bytes", [None] if not LONG else range(8))
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(trainer, whole, tmp_path, moments, most_bytes):
+    folder = tmp_path / "run"
+    limit = 1_000_000 if most_bytes is None else int(10 ** moments.uniform(2, 6.4))
+    process = start(trainer, folder, most_bytes=limit)
+    assert process.wait() in (0, 2), process.communicate()
+    said = process.err.read_text()
+    if process.status == 2:
+        assert said.startswith("error: "), said
+        assert said.count("\n") == 1, said
+        assert "cannot be written" in said
+    finish(trainer, folder, whole)
