@@ -106,7 +106,9 @@ class LogMel(nn.Module):
             mel = energy.mT @ self.filters.float()
             db = 10 * mel.clamp(min=1e-10).log10()
             if self.top_db is not None:
-                db = torch.maximum(db, db.amax((1, 2), keepdim=True) - self.top_db)
+                # Neither `maximum` nor `amax`, whose gradients look for equal values: see `pooling.largest`.
+                floor = db.flatten(1).max(1).values[:, None, None] - self.top_db
+                db = torch.where(db > floor, db, floor)
             return db[:, :-1] if self.drop_last_hop else db
 
 

@@ -9,9 +9,19 @@ from torch.nn import functional as F
 from .errors import UserError
 
 
+def largest(x: Tensor, dim: int) -> Tensor:
+    """The maximum along `dim`, whose gradient goes to where it was found: at a tie, to the first.
+
+    Not ``amax``: its gradient looks for the entries that equal the maximum. torch.compile computes the entries a second
+    time in the backward pass, without the rounding to bfloat16 in between; then none is equal, and the gradient is
+    0 / 0. An index cannot be missed.
+    """
+    return x.max(dim).values
+
+
 def max_mean(probs: Tensor, dim: int) -> Tensor:
-    """P of the paper's equation 3 and of its fusion: ``0.5 (max + mean)`` along `dim`."""
-    return 0.5 * (probs.amax(dim) + probs.mean(dim))
+    """P of the paper's equation 3 and of its fusion: ``0.5 (max + mean)`` along `dim`; ties as in `largest`."""
+    return 0.5 * (largest(probs, dim) + probs.mean(dim))
 
 
 def max_mean_log_probs(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +75,8 @@ def pool_logits(frame_logits: Tensor, pooling: str, dim: int = 1, attention: Ten
         attention: logits of the weights, the shape of `frame_logits`; for "attention" only.
 
     Returns:
-        [B, L] float32 (float64); differentiable in `frame_logits` and `attention`. At a tie, "max" shares its gradient.
+        [B, L] float32 (float64); differentiable in `frame_logits` and `attention`. At a tie the first
+        maximum takes the gradient of "max" and the half of "max_mean".
 
     Raises:
         UserError: an unknown name, attention logits where none are wanted or missing where they are.
@@ -81,7 +92,7 @@ def pool_logits(frame_logits: Tensor, pooling: str, dim: int = 1, attention: Ten
     with torch.autocast(frame_logits.device.type, enabled=False):
         z = _at_least_float32(frame_logits)
         if pooling == "max":
-            return z.amax(dim)
+            return largest(z, dim)
         if pooling == "average":
             log_weights = z.new_zeros(())  # a common factor cancels in the difference
         elif pooling == "max_mean":
@@ -131,8 +142,8 @@ def _at_least_float32(x: Tensor) -> Tensor:
 def _max_mean_log_weights(z: Tensor, dim: int) -> Tensor:
     """log of 1/2N each and 1/2 more for the largest."""
     N = z.shape[dim]
-    largest = F.one_hot(z.argmax(dim), N).movedim(-1, dim)
-    return torch.where(largest.bool(), math.log(0.5 + 0.5 / N), math.log(0.5 / N)).to(z.dtype)
+    first_largest = F.one_hot(z.argmax(dim), N).movedim(-1, dim)
+    return torch.where(first_largest.bool(), math.log(0.5 + 0.5 / N), math.log(0.5 / N)).to(z.dtype)
 
 
 def _weighted_log_probs(z: Tensor, log_weights: Tensor, dim: int) -> tuple[Tensor, Tensor]:

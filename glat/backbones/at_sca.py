@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UserError
+from ..pooling import largest
 from .cnn10 import CNN10
 from .panns import ConvBlock
 
@@ -48,10 +49,10 @@ class SpatialChannelAttention(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        means, largest = (self.excite(F.relu(self.squeeze(s))) for s in (x.mean((2, 3)), x.amax((2, 3))))
-        x = x * self.gate(means + largest)[:, :, None, None]
-        over_channels = torch.stack([x.mean(1), x.amax(1)], dim=1)  # [B, 2, T, F]
-        over_bins = torch.stack([over_channels[:, 0].mean(2), over_channels[:, 1].amax(2)], dim=1)  # [B, 2, T]
+        by_mean, by_max = (self.excite(F.relu(self.squeeze(s))) for s in (x.mean((2, 3)), largest(x.flatten(2), 2)))
+        x = x * self.gate(by_mean + by_max)[:, :, None, None]
+        over_channels = torch.stack([x.mean(1), largest(x, 1)], dim=1)  # [B, 2, T, F]
+        over_bins = torch.stack([over_channels[:, 0].mean(2), largest(over_channels[:, 1], 2)], dim=1)  # [B, 2, T]
         return x * self.gate(self.region(over_channels)) * self.gate(self.onset(over_bins))[..., None]
 
     def gate(self, logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..pooling import ClipPooling
+from ..pooling import ClipPooling, largest
 
 
 class Backbone(nn.Module):
@@ -66,7 +66,7 @@ class Backbone(nn.Module):
 
     def own_clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         """C(P(M)) of the paper's equation 2: the classifier on the maximum plus the mean over the frames."""
-        return self.frame_logits((features.amax(1) + features.mean(1))[:, None], dropout)[:, 0]
+        return self.frame_logits((largest(features, 1) + features.mean(1))[:, None], dropout)[:, 0]
 
     def pool_clips_by(self, pooling: str) -> None:
         """Let one of `glat.pooling.POOLINGS` make the clip's score from the frames' probabilities.

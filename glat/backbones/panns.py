@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..frontend import LogMel, spec_augment
+from ..pooling import largest
 from .base import Backbone
 
 MEL_BINS = 64
@@ -107,7 +108,7 @@ class PannsBackbone(Backbone):
 
     def own_clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         # Max plus mean, without a half; the classifier sees the embedding before PANNs' second dropout, as in PANNs.
-        return self.fc_audioset(self.embedding(features.amax(1) + features.mean(1), dropout))
+        return self.fc_audioset(self.embedding(largest(features, 1) + features.mean(1), dropout))
 
 
 def _drop_frozen(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

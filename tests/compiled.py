@@ -1,0 +1,86 @@
+"""Gradients of a module compiled by Inductor against eager's, measured by eager's own distance to float64."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from unittest.mock import patch
+
+import torch
+import torch._functorch.config
+import torch._inductor.config
+from torch import Tensor, nn
+
+# What rounds differently in another order of sums, relative to the gradient's norm: some epsilons of the dtype.
+FLOOR = {torch.float32: 1e-5, torch.bfloat16: 2**-7}
+
+
+def gradients(
+    module: nn.Module,
+    loss: Callable[[], Tensor],
+    context: AbstractContextManager[object],
+) -> dict[str, Tensor | None]:
+    """Of every parameter, in float64; None where it got none."""
+    module.zero_grad(set_to_none=True)
+    with context:
+        value = loss()
+    value.backward()
+    found = {name: None if p.grad is None else p.grad.double() for name, p in module.named_parameters()}
+    module.zero_grad(set_to_none=True)
+    return found
+
+
+def autocast(dtype: torch.dtype) -> AbstractContextManager[object]:
+    return torch.autocast("cpu", dtype) if dtype == torch.bfloat16 else nullcontext()
+
+
+def assert_compiles_to_eagers_gradients(
+    module: nn.Module, inputs: tuple[Tensor, ...], dtype: torch.dtype, optimised: bool = False
+) -> None:
+    """Compile ``module(*inputs)``, a loss, as training does; compare the gradients of all parameters.
+
+    With d(g) the distance ``|g - exact| / |exact|`` to the gradient in float64: finite, ``d(compiled) <= 2 d(eager) +
+    FLOOR``, and so for the norms' ratio and for one minus the cosine; and no parameter without a gradient.
+
+    `optimised` False spares g++ the optimisation of the kernels, and keeps the compiler's every rounding.
+    """
+    exact_module = deepcopy(module).double()
+    doubled = tuple(x.double() if x.is_floating_point() else x for x in inputs)
+    with patch.object(Tensor, "float", Tensor.double):  # our networks ask for float32 where autocast gave less
+        exact = gradients(exact_module, lambda: exact_module(*doubled), nullcontext())
+    eager = gradients(module, lambda: module(*inputs), autocast(dtype))
+    options = {"aot_inductor.debug_compile": not optimised, "compile_threads": 1}
+    compiled_module = torch.compile(module, fullgraph=True)
+    with torch._inductor.config.patch(options), torch._functorch.config.patch(backward_pass_autocast="off"):
+        compiled = gradients(module, lambda: compiled_module(*inputs), autocast(dtype))
+    wrong = [line for name in exact for line in _compare(name, exact[name], eager[name], compiled[name], FLOOR[dtype])]
+    assert not wrong, "\n".join(wrong)
+
+
+def _compare(
+    name: str, exact: Tensor | None, eager: Tensor | None, compiled: Tensor | None, floor: float
+) -> list[str]:
+    if exact is None or eager is None or compiled is None:
+        return [f"{name}: no gradient"]
+    if not compiled.isfinite().all():
+        return [f"{name}: {int((~compiled.isfinite()).sum())} of {compiled.numel()} entries are not finite"]
+    size = exact.norm()
+    if size == 0:
+        return [] if compiled.norm() == 0 else [f"{name}: {float(compiled.norm())} where it is 0"]
+    lines = []
+    for what, of in (("distance", _distance), ("norm", _norm), ("cosine", _cosine)):
+        found, allowed = of(compiled, exact), 2 * of(eager, exact) + floor
+        if found > allowed:
+            lines.append(f"{name}: {what} {found:.2e} to float64, eager's {of(eager, exact):.2e}")
+    return lines
+
+
+def _distance(grad: Tensor, exact: Tensor) -> float:
+    return float((grad - exact).norm() / exact.norm())
+
+
+def _norm(grad: Tensor, exact: Tensor) -> float:
+    return abs(float(grad.norm() / exact.norm()) - 1)
+
+
+def _cosine(grad: Tensor, exact: Tensor) -> float:
+    return 1 - float(torch.nn.functional.cosine_similarity(grad.flatten(), exact.flatten(), dim=0))
