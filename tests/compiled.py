@@ -56,9 +56,7 @@ def assert_compiles_to_eagers_gradients(
     assert not wrong, "\n".join(wrong)
 
 
-def _compare(
-    name: str, exact: Tensor | None, eager: Tensor | None, compiled: Tensor | None, floor: float
-) -> list[str]:
+def _compare(name: str, exact: Tensor | None, eager: Tensor | None, compiled: Tensor | None, floor: float) -> list[str]:
     if exact is None or eager is None or compiled is None:
         return [f"{name}: no gradient"]
     if not compiled.isfinite().all():

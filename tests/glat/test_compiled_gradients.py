@@ -1,6 +1,6 @@
 """What torch.compile makes of our gradients, on the CPU: through Inductor itself, which `aot_eager` is not.
 
-Here heads, poolings and one block of each network; whole networks in tests/test_compiled_networks.py.
+Here heads, poolings and one block of each network; whole networks behind `make test-compiled`.
 """
 
 import pytest
@@ -59,9 +59,7 @@ class Waves(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.block = WaveBlock(3, C)
-        self.head: Backbone = Adapted(
-            nn.Identity(), nn.Linear(C, L), sample_rate_hz=32_000, num_classes=L, channels=C
-        )
+        self.head: Backbone = Adapted(nn.Identity(), nn.Linear(C, L), sample_rate_hz=32_000, num_classes=L, channels=C)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head.clip_logits(self.block(x.flatten(2)).mT.float())

@@ -112,3 +112,11 @@ def test_bad_input_is_named():
         pool_logits(z, "attention")
     with pytest.raises(UserError, match="'linear' takes no attention logits"):
         pool_logits(z, "linear", attention=z)
+
+
+def test_at_a_tie_the_first_maximum_takes_the_gradient():
+    z = torch.tensor([[1.0, 3.0, 3.0, 2.0]])[..., None].requires_grad_()
+    (grad,) = torch.autograd.grad(pool_logits(z, "max").sum(), z)
+    assert grad.flatten().tolist() == [0, 1, 0, 0]
+    (grad,) = torch.autograd.grad(max_mean(z, 1).sum(), z)
+    assert grad.flatten().tolist() == [0.125, 0.625, 0.125, 0.125]
