@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test test-torch-versions stress bench bench-json bench-results bench-compare study lint clean
+.PHONY: train test test-compiled test-torch-versions stress bench bench-json bench-results bench-compare study lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -23,6 +23,10 @@ train: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest tests
+
+# Loss and gradients of whole networks through Inductor against eager's: half an hour on two cores.
+test-compiled: $(STAMP)
+	$(BIN)/python -m pytest tests -m compiled
 
 # Every torch that pyproject.toml allows, in environments of their own: half an hour, 10 GB of downloads, 8 GB of disk.
 # VERSIONS='2.11 2.13' chooses.

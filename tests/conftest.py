@@ -11,6 +11,13 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "compiled" not in config.getoption("-m"):
+        for item in items:
+            if item.get_closest_marker("compiled"):
+                item.add_marker(pytest.mark.skip(reason="minutes of compilation: make test-compiled"))
+
+
 @pytest.fixture(autouse=True)
 def _forget_compiled_code() -> Iterator[None]:
     """torch.compile counts how often it compiled a function, and gives up at a limit, over all tests of a session."""

@@ -97,7 +97,7 @@ class Blocks(nn.Module):
         return torch.stack(losses).sum()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.compiled), torch.bfloat16], ids=str)
 def test_every_pooling(dtype):
     torch.manual_seed(0)
     assert_compiles_to_eagers_gradients(Poolings(), (torch.randn(2, 6, C), torch.eye(2, L)), dtype)
