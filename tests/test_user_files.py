@@ -112,6 +112,7 @@ COMMANDS = {
     "evaluate --json": (("evaluate", "--run", "{run}", "--resamples", 0), "--json", ".json"),
     "tag --plot": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--plot", ".png"),
     "tag --plot pdf": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--plot", ".pdf"),
+    "tag --csv": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--csv", ".csv"),
     "plot png": (("plot", "{run}"), "--out", ".png"),
     "plot svg": (("plot", "{run}"), "--out", ".svg"),
     "plot jpg": (("plot", "{run}"), "--out", ".jpg"),

@@ -5,19 +5,22 @@ from pathlib import Path
 
 from .. import machine
 from ..config import DataConfig
-from ..data import ClipSource, Skipped, load, load_for_evaluation
+from ..data import ClipSource, Skipped, fingerprint, load, load_for_evaluation
 from ..data.labels import relabelled
 from ..data.loading.batches import Loading
 from ..errors import UserError
 from ..evaluation.report import ScoreReport, report
-from ..evaluation.score import remarks, score
-from ..files import to_json_text
+from ..evaluation.score import Scored, remarks, score
+from ..evaluation.thresholds import best_thresholds
+from ..files import to_json_text, writing
 from ..outputs import Kind, Output, read_by
 from ..runs import folder as run
-from ..terminal import Console
+from ..runs.thresholds import Thresholds, write_thresholds
+from ..terminal import Console, Table
 from ..text import CsvWriter
 from .trained import TrainedFlags
 
+_MOST_SHOWN = 20  # classes, of the thresholds
 _TABLE = Kind("a table of glat evaluate", begins="class,clips,AP_global")
 _FOUND = Kind("a JSON of glat evaluate", begins=r'\{\s*"run":[^{}]*"best":[^{}]*"crop_pooling":')
 
@@ -57,6 +60,9 @@ class Evaluate(TrainedFlags):
     """Write a line a class into this file: its clips, and by stream AP and AUC with their intervals."""
     json: Path | None = None
     """Write all that was found into this file."""
+    thresholds: bool = False
+    """Find for every class the thresholds that maximise F1 on these clips, and keep them with the run: glat tag takes
+    them from there."""
     overwrite: bool = False
     """Replace a file that is not a result of this command, too."""
 
@@ -100,6 +106,8 @@ def _evaluate(command: Evaluate) -> int:
     left_out = run.skipped_lines(skipped, listed="--json lists them")
     for line in (*notes, *remarks(found.evaluation, found.classes), *left_out):
         console.print(line)
+    if command.thresholds:
+        _keep_thresholds(command, scored, console)
     if table is not None:
         with table.replaced() as temporary:
             _write_csv(temporary, found)
@@ -132,6 +140,27 @@ def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output 
         None if path is None else Output(flag, path, kind, reads, command.overwrite) for flag, path, kind in flags
     )
     return table, everything
+
+
+def _keep_thresholds(command: Evaluate, scored: Scored, console: Console) -> None:
+    """Find the thresholds of both questions, print those of the frames, and write all into the run's folder."""
+    clips = scored.clips
+    targets = clips.targets.dense().numpy()
+    frames = best_thresholds(targets, scored.highest, clips.classes)
+    tags = best_thresholds(targets, scored.probs["fused"], clips.classes)
+    weights = run.BEST_WEIGHTS if command.best else run.WEIGHTS
+    path = command.run / run.THRESHOLDS
+    with writing(f"--thresholds {path}"):
+        write_thresholds(command.run, Thresholds(frames, tags, len(clips), fingerprint(clips.names), weights))
+    shown = Table("class", title="thresholds of the frames", title_justify="left")
+    for column in ("threshold", "precision", "recall", "F1"):
+        shown.add_column(column, justify="right")
+    for label, found in list(frames.items())[:_MOST_SHOWN]:
+        shown.add_row(label, *(f"{x:.3f}" for x in (found.threshold, found.precision, found.recall, found.f1)))
+    console.print(shown)
+    more = f"{len(frames) - _MOST_SHOWN} more classes, and " if len(frames) > _MOST_SHOWN else ""
+    console.print(f"{more}the thresholds of the clips' fused probabilities: {path}; glat tag takes both from there")
+    console.print("precision and recall are of the clips that chose the thresholds; on other clips they are lower")
 
 
 Loaded = tuple[ClipSource, tuple[Skipped, ...], list[str]]

@@ -9,8 +9,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ..data import ClipSource, Event, Skipped, fingerprint
+from ..data import Batch, ClipSource, Event, Skipped, fingerprint
 from ..data.loading.batches import DEFAULT_LOADING, Loading
 from ..errors import UserError
 from ..inference import for_inference
@@ -31,6 +32,7 @@ class Scored:
     crop_classes: NDArray[np.int64]  # [M, N]
     crop_starts: NDArray[np.int64]  # [M, N], in samples
     frames: int  # T of the global stream
+    highest: NDArray[np.float32]  # [M, L], the largest frame probability of the valid frames
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,8 @@ def score(
         with autocast():
             scores = model(batch.wave, batch.lengths)
         probs = (getattr(scores, f"{name}_probs").float() for name in STREAMS)
-        batches.append([column.cpu().numpy() for column in (*probs, scores.crops.classes, scores.crops.starts)])
+        found = (*probs, _highest(scores.frame_logits, batch), scores.crops.classes, scores.crops.starts)
+        batches.append([column.cpu().numpy() for column in found])
         frames = scores.frame_logits.shape[1]
     for skipped in bad:
         loading.report(skipped)
@@ -144,9 +147,17 @@ def score(
         return None
     if not parts:
         raise UserError(f"no clip for the evaluation can be read ({bad[0].file}: {bad[0].reason}); check the data")
-    kept_rows, *streams, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    kept_rows, *streams, highest, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
     kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
-    return Scored(kept, dict(zip(STREAMS, streams, strict=True)), classes, starts, frames)
+    return Scored(kept, dict(zip(STREAMS, streams, strict=True)), classes, starts, frames, highest)
+
+
+def _highest(frame_logits: Tensor, batch: Batch) -> Tensor:
+    """[B, L], the largest frame probability of each clip before its padding."""
+    T, S = frame_logits.shape[1], batch.wave.shape[1]
+    starts = torch.arange(T, device=frame_logits.device) * S // T
+    padding = starts >= batch.lengths[:, None]
+    return frame_logits.float().masked_fill(padding[:, :, None], -torch.inf).amax(1).sigmoid()
 
 
 def evaluation_of(scored: Scored, crop_samples: int) -> Evaluation:

@@ -26,6 +26,7 @@ from . import checkpoints
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
+THRESHOLDS = "thresholds.json"  # what `glat evaluate --thresholds` found
 _RECORDED = re.compile(
     rf"{SKIPPED}|{METRICS}|evaluation\.json|{WEIGHTS}|{BEST_WEIGHTS}|nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
 )

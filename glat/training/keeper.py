@@ -16,12 +16,12 @@ from ..data.loading.samplers import Sampler
 from ..errors import UserError
 from ..evaluation.score import Evaluation
 from ..frontend import to_float
-from ..inference import for_inference
 from ..plots.runs import Recorded, plot_curves
-from ..plots.tagged import draw_tagged
+from ..plots.tagged import draw_tagged, drawn
 from ..runs import checkpoints
 from ..runs import folder as run
-from ..tagging import tag_wave
+from ..tagging.events import thresholds_of
+from ..tagging.tagger import Tagger
 from .best import Best
 from .calendar import Calendar
 from .learner import Learner
@@ -127,13 +127,16 @@ class Keeper:
             self.ranks.on_first(partial(run.save_weights, self.folder, model, run.BEST_WEIGHTS, **facts))
 
     def _show(self, step: int, clips: ClipSource, curves: SummaryWriter) -> None:
-        model, device, tagged = for_inference(self.learner.evaluated_model), self.learner.device, []
-        for row in range(min(SHOWN, len(clips))):
-            with suppress(UserError):  # a bad recording, or weights gone bad: said where they are met
+        classes, S = clips.classes, clips.clip_samples
+        model, limits = self.learner.evaluated_model, thresholds_of(None, clips.classes)
+        shown = []
+        with suppress(UserError):  # a bad recording, or weights gone bad: said where they are met
+            tagger = Tagger(model, classes, S, limits, limits, device=self.learner.device)
+            for row in range(min(SHOWN, len(clips))):
                 wave = to_float(torch.from_numpy(clips.read(row))).numpy()
-                tagged.append(tag_wave(clips.names[row], wave, model, clips.classes, clips.clip_samples, 3, device))
-        if tagged:
-            curves.add_figure("crops", draw_tagged(tagged), step)
+                shown.append(drawn(tagger.tag(wave, clips.sample_rate_hz), clips.names[row], wave, top=3))
+        if shown:
+            curves.add_figure("crops", draw_tagged(shown), step)
 
     def save(self, step: int, sampler: dict[str, Any], evaluation_due: bool) -> None:
         """Write a checkpoint, then the weights alone.

@@ -78,6 +78,18 @@ def read_folder(root: Path) -> tuple[list[Recording], list[Skipped]]:
     return recordings, skipped
 
 
+def recordings_below(root: Path) -> tuple[list[Path], list[Skipped]]:
+    """The recordings of a folder of any shape, sorted, and what was left out; links are followed, each folder once."""
+    found = _Found()
+    _walk(root, root, found, ())
+    for suffix, paths in sorted(found.others.items()):
+        if suffix not in _NO_SOUND:
+            more = f", and so are {len(paths) - 1} more" if len(paths) > 1 else ""
+            reason = f"is no audio by its suffix ({suffix or 'none'}) or content{more}"
+            found.skipped.append(Skipped(_name(root, min(paths)), reason))
+    return sorted(found.recordings), found.skipped
+
+
 def _refuse_division(root: Path, folders: list[Path]) -> None:
     names = [folder.name.casefold() for folder in folders]
     if len(names) < 2:

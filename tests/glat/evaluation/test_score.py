@@ -110,7 +110,8 @@ def test_crop_starts_are_counted_a_frame_a_bin_for_present_and_absent_classes(cr
     probs = np.random.default_rng(0).random((5, 3), np.float32)
     classes = np.tile([0, 1], (5, 1))
     for t, start in enumerate(starts):
-        scored = Scored(clips(), dict.fromkeys(("global", "local", "fused"), probs), classes, np.full((5, 2), start), 7)
+        streams = dict.fromkeys(("global", "local", "fused"), probs)
+        scored = Scored(clips(), streams, classes, np.full((5, 2), start), 7, probs)
         found = evaluation_of(scored, crop_samples).starts
         assert (found.clip_seconds, found.crop_seconds) == (20, crop_samples / 1_000)
         assert found.bin_seconds == pytest.approx(20 / 7)

@@ -1,0 +1,88 @@
+"""Thresholds that are kept with a run: from which probability on a class is said to sound."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..files import write_json
+from .folder import THRESHOLDS
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The threshold of a class that maximises F1 on evaluation clips, and what it makes of them."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """By class, for the two questions that are asked; classes without a positive or a negative clip have none."""
+
+    frames: Mapping[str, Threshold]  # of the largest frame probability of a clip: when does it sound?
+    tags: Mapping[str, Threshold]  # of the clip's fused probability: does it sound?
+    clips: int
+    clips_sha256: str  # of their names
+    weights: str  # the file that they are of
+
+
+def write_thresholds(folder: Path, thresholds: Thresholds) -> None:
+    """Keep thresholds with a run, in place of those it has."""
+    write_json(folder / THRESHOLDS, asdict(thresholds))
+
+
+def read_thresholds(folder: Path) -> Thresholds | None:
+    """The thresholds of a run; None where ``glat evaluate --thresholds`` has not found any.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    path = folder / THRESHOLDS
+    try:
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        by_class = {
+            kind: {str(label): Threshold(**{k: float(v) for k, v in row.items()}) for label, row in found[kind].items()}
+            for kind in ("frames", "tags")
+        }
+        return Thresholds(
+            **by_class, clips=int(found["clips"]), clips_sha256=found["clips_sha256"], weights=found["weights"]
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); find the thresholds anew with glat evaluate --run {folder} --thresholds, or "
+            "remove the file"
+        ) from None
+
+
+def read_threshold_table(text: str) -> float | dict[str, float]:
+    """What ``--threshold`` says: a number for all classes, or a CSV with the columns class and threshold.
+
+    Raises:
+        UserError: neither.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    way_out = "give a number such as 0.3, or a CSV with the columns class and threshold"
+    try:
+        with Path(text).open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            if not {"class", "threshold"} <= set(rows.fieldnames or ()):
+                raise UserError(
+                    f"--threshold {text}: seen columns {', '.join(rows.fieldnames or ()) or 'none'}; {way_out}"
+                )
+            return {row["class"]: float(row["threshold"]) for row in rows}
+    except UserError:
+        raise
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"--threshold {text} cannot be read ({error}); {way_out}") from None

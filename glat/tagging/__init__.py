@@ -1,0 +1,1 @@
+"""Tagging recordings of any length: windows, frames, events, jobs; `tagger` is the Python API."""

@@ -1,0 +1,158 @@
+"""From a run's folder, or from weights of PANNs or TALNet, to a `Tagger`."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .. import machine
+from ..backbones import Backbone
+from ..config import CropPooling, ModelConfig
+from ..data.recordings.audio import read_audio
+from ..data.recordings.audioset import read_class_labels
+from ..errors import UserError
+from ..model import GlobalLocal
+from ..runs.folder import BEST_WEIGHTS, WEIGHTS, load_model, open_run
+from ..runs.pretrained import read_pretrained
+from ..runs.thresholds import read_thresholds
+from .events import thresholds_of
+from .hearing import Streams
+from .tagger import OVERLAP, Tagger
+
+CLIP_SECONDS = 10.0  # what PANNs' and TALNet's networks were trained on
+_NORMALISER = "standardise.mean"  # its entry in the state dict
+_NORMALISER_CLIPS = 50  # as many as a normaliser is estimated from
+
+
+def load(
+    source: str | Path,
+    *,
+    labels: str | Path | Sequence[str] | None = None,
+    best: bool = False,
+    crop_pooling: CropPooling | None = None,
+    streams: Streams = "both",
+    overlap: float = OVERLAP,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int | None = None,
+    allow_code: Collection[str] = (),
+    normalise_with: Sequence[str | Path] = (),
+) -> Tagger:
+    """A trained model, ready to tag.
+
+    Args:
+        source: the folder of a training run, or a checkpoint of PANNs (Cnn10, Cnn14, ResNet38, Wavegram-Logmel-CNN14)
+            or TALNet. A checkpoint's network is used as both streams: its frames select the crops, which the same
+            network hears.
+        labels: names of a checkpoint's classes: AudioSet's class_labels_indices.csv, a text file with a name a line, or
+            the names. A run brings its own.
+        best: the weights of the run's best evaluation, in place of those of its last checkpoint.
+        crop_pooling: what makes the local stream's score of its crops' probabilities; None: as in training.
+        streams: "global" hears the clip alone, without crops: the fused probability is then the global one.
+        overlap: share of a window that the next one hears again, 0 to 0.9.
+        device: such as "cpu" or "cuda:1"; None: a GPU where there is one.
+        dtype: what the networks compute in: torch.float32, torch.bfloat16 or torch.float16.
+        batch_size: windows at a time; None: 8 on a CPU, 32 elsewhere.
+        allow_code: modules, or module:factory, whose code may run, where a run was trained with a network of the
+            user's own.
+        normalise_with: recordings to estimate a normaliser from, for TALNet.pt, which lacks its own.
+
+    Raises:
+        UserError: nothing there, damaged files, labels that are missing or too few or many.
+    """
+    source = Path(source)
+    if source.is_dir():
+        if labels is not None:
+            raise UserError(f"{source} is a run, which knows its classes; leave the labels out")
+        opened = open_run(source)
+        config = opened.config.model
+        if crop_pooling is not None:
+            opened = replace(opened, config=replace(opened.config, model=replace(config, crop_pooling=crop_pooling)))
+        model = load_model(opened, BEST_WEIGHTS if best else WEIGHTS, allow_code)
+        classes, clip_samples = opened.classes, opened.clip_samples
+        thresholds = read_thresholds(source)
+        if thresholds is not None and thresholds.weights != (BEST_WEIGHTS if best else WEIGHTS):
+            thresholds = None  # they are of the run's other weights
+    else:
+        if best:
+            raise UserError(f"{source} is no run's folder, so it has no best evaluation; leave --best out")
+        model, classes = _from_weights(source, labels, crop_pooling, normalise_with)
+        clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
+    by_frames = {label: t.threshold for label, t in thresholds.frames.items()} if thresholds else None
+    by_tags = {label: t.threshold for label, t in thresholds.tags.items()} if thresholds else None
+    where = machine.pick_device() if device is None else torch.device(device)
+    return Tagger(
+        model,
+        classes,
+        clip_samples,
+        thresholds_of(by_frames, classes),
+        thresholds_of(by_tags, classes),
+        device=where,
+        dtype=dtype,
+        streams=streams,
+        overlap=overlap,
+        batch_size=batch_size,
+    )
+
+
+def _from_weights(
+    source: Path,
+    labels: str | Path | Sequence[str] | None,
+    crop_pooling: CropPooling | None,
+    normalise_with: Sequence[str | Path],
+) -> tuple[GlobalLocal, tuple[str, ...]]:
+    found = read_pretrained(source)
+    network = found.network
+    assert isinstance(network, Backbone)  # a run's folder is no file
+    if labels is None:
+        raise UserError(
+            f"{source} does not name its {network.num_classes} classes; give --labels class_labels_indices.csv"
+        )
+    classes = _class_names(labels)
+    if len(classes) != network.num_classes:
+        raise UserError(f"{source} has {network.num_classes} classes, and the labels name {len(classes)}; give its own")
+    config = ModelConfig(
+        backbone=found.backbones[0],
+        share_weights=True,
+        width=found.width,
+        num_crops=min(5, len(classes)),
+        crop_pooling=crop_pooling or "max_mean",
+    )
+    model = GlobalLocal(network, network, config).eval()
+    if _NORMALISER in found.lacking:
+        if not normalise_with:
+            raise UserError(f"{source} holds no normaliser; give recordings to estimate it from (normalise_with)")
+        model.estimate_normalizer(list(_some_clips(network, normalise_with)))
+    return model, classes
+
+
+def _class_names(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(labels, str | Path):
+        return tuple(labels)
+    path = Path(labels)
+    if path.suffix.lower() == ".csv":
+        return read_class_labels(path).names
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"labels {path} cannot be read ({error}); give AudioSet's table or a name a line") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def needs_normaliser(weights: Path) -> bool:
+    """Whether a checkpoint lacks the normaliser of its network, as TALNet.pt does."""
+    return _NORMALISER in read_pretrained(weights).lacking
+
+
+def _some_clips(network: Backbone, files: Sequence[str | Path]) -> Iterator[torch.Tensor]:
+    """Clips [1, S] from the beginnings of the first recordings."""
+    rate = network.sample_rate_hz
+    some = files[:_NORMALISER_CLIPS]
+    seconds = CLIP_SECONDS * -(-_NORMALISER_CLIPS // len(some))
+    for file in some:
+        try:
+            wave = torch.from_numpy(read_audio(Path(file), rate, max_seconds=seconds))
+        except UserError:
+            continue  # said when its turn comes
+        yield from (clip[None] for clip in wave.split(round(CLIP_SECONDS * rate)))

@@ -1,0 +1,148 @@
+"""`Tagger`: a trained model that tags audio of any length; ``glat.load`` makes one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from ..model import GlobalLocal
+from .hearing import Listener, Streams
+from .pipeline import Outcome, Start, hear
+from .reading import ArraySource, FileSource, Source
+from .recording import Recording
+from .tags import Tags
+from .windows import Grid
+
+OVERLAP = 0.25  # enough that no dip is left where windows meet: docs/tagging.md has the measurement
+
+Audio = str | Path | NDArray[Any] | torch.Tensor
+
+
+class Tagger:
+    """A trained model that says what sounds in recordings, and when. Calls from several threads are safe.
+
+    A recording of any length is heard in windows of the length that the model was trained on, which overlap. Files and
+    arrays are decoded and resampled block by block.
+
+    Args:
+        model: it is copied for inference and left as it is.
+        classes: L names, in the model's order.
+        clip_samples: S, samples of a window.
+        thresholds: [L], least frame probability of an event, by class.
+        tag_thresholds: [L], least fused probability of a window that has the class.
+        device: where the model runs.
+        dtype: what its networks compute in: torch.float32, torch.bfloat16 or torch.float16.
+        streams: "both", or "global" to leave the local stream out.
+        overlap: share of a window that the next one hears again, 0 to 0.9.
+        batch_size: windows at a time; None: 8 on a CPU, 32 elsewhere.
+
+    Attributes:
+        classes: L names.
+        sample_rate_hz: what the model hears.
+        clip_seconds: length of a window.
+        thresholds, tag_thresholds: [L].
+
+    Raises:
+        UserError: values outside their range; a window too short for the model.
+    """
+
+    def __init__(
+        self,
+        model: GlobalLocal,
+        classes: Sequence[str],
+        clip_samples: int,
+        thresholds: NDArray[np.float32],
+        tag_thresholds: NDArray[np.float32],
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        streams: Streams = "both",
+        overlap: float = OVERLAP,
+        batch_size: int | None = None,
+    ) -> None:
+        if not 0 <= overlap <= 0.9:
+            raise UserError(f"overlap is {overlap:g}; give a share of the window from 0 to 0.9")
+        if batch_size is not None and batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; give 1 or more")
+        if dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise UserError(f"dtype is {dtype}; give torch.float32, torch.bfloat16 or torch.float16")
+        self._listener = Listener(model, clip_samples, device, dtype, streams)
+        self.classes = tuple(classes)
+        self.sample_rate_hz = model.global_.sample_rate_hz
+        self.clip_seconds = clip_samples / self.sample_rate_hz
+        self.crop_samples = model.crop_samples
+        self.thresholds, self.tag_thresholds = thresholds, tag_thresholds
+        self.streams: Streams = streams
+        self.grid = Grid.of(clip_samples, self._listener.frames, self.sample_rate_hz, overlap)
+        self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
+
+    @overload
+    def tag(self, audio: list[Audio] | tuple[Audio, ...], sample_rate_hz: int | None = None) -> list[Tags]: ...
+    @overload
+    def tag(self, audio: Audio, sample_rate_hz: int | None = None) -> Tags: ...
+    def tag(self, audio: Any, sample_rate_hz: int | None = None) -> Any:
+        """Tag a recording, or several in common batches.
+
+        Args:
+            audio: a file (str or Path); samples [S] as an array or tensor, floating with full scale ±1 or int16 with
+                ±32767, of any length; or a list of these, also as an array [B, S].
+            sample_rate_hz: of the samples; files bring their own.
+
+        Returns:
+            A `Tags`; of several a list, in their order.
+
+        Raises:
+            UserError: audio that cannot be read, samples that are no audio, samples without their rate.
+        """
+        many = isinstance(audio, list | tuple) or (isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2)
+        sources = [self._source(item, sample_rate_hz) for item in (audio if many else [audio])]
+        found = []
+        for outcome in self.hear(sources, lambda i: self.recording(sources[i].name, keep=True)):
+            if outcome.error is not None:
+                raise outcome.error
+            assert outcome.recording is not None
+            found.append(outcome.recording.finish(outcome.samples, self.thresholds)[0])
+        return found if many else found[0]
+
+    def recording(self, name: str, **options: Any) -> Recording:
+        """What gathers the windows of one recording; `options` as of `Recording`."""
+        return Recording(name, self.grid, self.classes, self.crop_samples, **options)
+
+    def hear(
+        self,
+        sources: Sequence[Source],
+        make: Callable[[int], Recording],
+        *,
+        threads: int = 1,
+        start: Start | None = None,
+        report: Callable[[float], None] = lambda seconds: None,
+    ) -> Iterator[Outcome]:
+        """See `pipeline.hear`."""
+        return hear(
+            self._listener,
+            self.grid,
+            sources,
+            make,
+            batch_size=self.batch_size,
+            threads=threads,
+            start=start,
+            report=report,
+        )
+
+    @staticmethod
+    def _source(audio: Any, sample_rate_hz: int | None) -> Source:
+        if isinstance(audio, str | Path):
+            return FileSource(Path(audio))
+        if isinstance(audio, torch.Tensor):
+            audio = audio.detach().cpu()
+            audio = audio.float().numpy() if audio.is_floating_point() else audio.numpy()  # NumPy has no bfloat16
+        samples = np.asarray(audio)
+        if sample_rate_hz is None:
+            raise UserError("samples need their rate: tag(samples, sample_rate_hz)")
+        if not 1_000 <= sample_rate_hz <= 1_000_000:
+            raise UserError(f"sample_rate_hz is {sample_rate_hz}; give 1 000 to 1 000 000")
+        return ArraySource(samples, int(sample_rate_hz))
