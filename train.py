@@ -41,7 +41,7 @@ from glat.training.learner import Learner
 from glat.training.left_out import LeftOut
 from glat.training.nan import BadSteps
 from glat.training.progress import Progress
-from glat.training.settings import choose_model, choose_steps, opening_lines
+from glat.training.settings import choose_model, choose_steps, opening_lines, remark_lines
 from glat.training.step import TrainingStep, time_a_step
 from glat.training.stop import Output, Stop
 
@@ -83,6 +83,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     train, classes = sets.train, sets.train.classes
     sampler = build_sampler(config.feed.sampler, train.targets, seed)
     left_out = LeftOut(sets.skipped)
+    say(remark_lines(sets))
     loading = Loading(feed_config.loader, feed_config.workers, left_out.report)
     load_rows = partial(load_batch, train, loading=loading, device=device)
 

@@ -54,6 +54,7 @@ class ClipSource(ABC):
     clip_samples: int  # S, what every clip is padded or cut to
     folds: tuple[str, ...] | None = None  # [M], "" where a clip has none
     events: tuple[tuple[Event, ...], ...] | None = None  # [M], where times are known
+    remarks: tuple[tuple[str, ...], ...] | None = None  # [M], what is odd about what is heard of a recording
 
     storage: ClassVar[Literal["memory", "pack", "files"]]
     wave_dtype: ClassVar[torch.dtype] = torch.int16  # of `read_samples`
@@ -75,6 +76,7 @@ class ClipSource(ABC):
             lengths=self.lengths[rows],
             folds=taken(self.folds),
             events=taken(self.events),
+            remarks=taken(self.remarks),
             **{name: getattr(self, name)[rows] for name in self.row_arrays},
         )
 

@@ -303,7 +303,7 @@ def _open(
         )
         opened = set(source.files)
         return source, skipped, [i for i, recording in enumerate(recordings) if recording.path in opened]
-    waves, lengths, reasons = read_clips([r.path for r in recordings], rate, seconds, workers)
+    waves, lengths, reasons, remarks = read_clips([r.path for r in recordings], rate, seconds, workers)
     skipped = tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
     if not len(waves):
         raise UserError(
@@ -321,6 +321,7 @@ def _open(
         classes=classes,
         sample_rate_hz=rate,
         clip_samples=waves.shape[1],
+        remarks=tuple(remarks),
     )
     return clips, skipped, kept
 

@@ -18,6 +18,7 @@ CPU_BUDGET_SECONDS = 220.0
 
 
 CPU_MAX_MINUTES = 5.0
+SHOWN_REMARKS = 3
 
 
 def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
@@ -122,6 +123,20 @@ def opening_lines(
         f"run folder  {config.run.run_dir} (--run-dir)",
     ]
     return lines + ([f"warning: {precision.warning}"] if precision.warning else [])
+
+
+def remark_lines(data: Data) -> list[str]:
+    """What is odd about some recordings that are heard all the same; the first few."""
+    odd = [
+        f"{name}: {remark}"
+        for side in (data.train, data.evaluation)
+        for name, remarks in zip(side.names, side.remarks or (), strict=False)
+        for remark in remarks
+    ]
+    more = len(odd) - SHOWN_REMARKS
+    return [f"note: {line}" for line in odd[:SHOWN_REMARKS]] + (
+        [f"note: {more} more remarks on recordings; glat check-data lists all"] if more > 0 else []
+    )
 
 
 def _hearing(feed: FeedConfig) -> str:

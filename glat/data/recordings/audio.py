@@ -171,7 +171,7 @@ def rounded_up(samples: int, sample_rate_hz: int) -> int:
 
 def read_clips(
     paths: Sequence[Path], sample_rate_hz: int, clip_seconds: float | None, workers: int | None = None
-) -> tuple[NDArray[np.int16], NDArray[np.int64], dict[int, str]]:
+) -> tuple[NDArray[np.int16], NDArray[np.int64], dict[int, str], list[tuple[str, ...]]]:
     """Decode many files to clips of one length; bad ones are left out and reported, never raised.
 
     Args:
@@ -182,26 +182,26 @@ def read_clips(
 
     Returns:
         waves [K, S] int16 of the K files that could be read, in order; lengths [K] int64, valid samples;
-        {index of a path: why it was left out}. Beside the reasons of `read_audio`: a peak above twice full scale
-        (samples on another scale), silence in 16 bits.
+        {index of a path: why it was left out}, for the reasons of `hear`; and the remarks on each of the K.
     """
     longest_seconds = 10.0 if clip_seconds is None else clip_seconds
     S_max = round(longest_seconds * sample_rate_hz)
     # Zeros cost no memory until they are written, so short and bad files take none.
     waves = np.zeros((len(paths), S_max), np.int16)
 
-    def fill(i: int) -> int | str:
+    def fill(i: int) -> tuple[int, tuple[str, ...]] | str:
         try:
-            wave = read_clip(paths[i], sample_rate_hz, longest_seconds).wave
+            clip = read_clip(paths[i], sample_rate_hz, longest_seconds)
         except UnreadableAudio as error:
             return error.reason
-        waves[i, : len(wave)] = wave
-        return len(wave)
+        waves[i, : len(clip.wave)] = clip.wave
+        return len(clip.wave), clip.remarks
 
     results = in_parallel(fill, len(paths), workers)
     reasons = {i: result for i, result in enumerate(results) if isinstance(result, str)}
     kept = [i for i in range(len(paths)) if i not in reasons]
-    lengths = np.array([results[i] for i in kept], np.int64)
+    good = [result for result in results if not isinstance(result, str)]
+    lengths = np.array([length for length, _ in good], np.int64)
     S = S_max
     if clip_seconds is None and kept:
         S = min(S_max, rounded_up(int(lengths.max()), sample_rate_hz))
@@ -209,4 +209,4 @@ def read_clips(
     if S_max > S or reasons:  # close the gaps in place: every row moves towards the front
         for new, old in enumerate(kept):
             flat[new * S : (new + 1) * S] = flat[old * S_max : old * S_max + S]
-    return flat[: len(kept) * S].reshape(len(kept), S), lengths, reasons
+    return flat[: len(kept) * S].reshape(len(kept), S), lengths, reasons, [remarks for _, remarks in good]

@@ -218,6 +218,7 @@ def _open(
         lengths=np.minimum(lengths, clip_samples),
         formats=frozenset(header.format for _, header, _ in kept),
         names=tuple(item.name for item, _, _ in kept),
+        remarks=tuple(header.remarks for _, header, _ in kept),
         targets=Targets.from_labels(([column[label] for label in item.labels] for item, _, _ in kept), len(column)),
         classes=classes,
         sample_rate_hz=sample_rate_hz,

@@ -203,7 +203,7 @@ def test_names_that_cannot_be_opened_are_refused(tmp_path, name):
 def test_clips_are_padded_with_zeros_and_cut(tmp_path):
     short, long = noise(0.25), noise(3)
     paths = [write(tmp_path / "short.wav", short), write(tmp_path / "long.wav", long)]
-    waves, lengths, reasons = read_clips(paths, RATE, 1.0)
+    waves, lengths, reasons, _ = read_clips(paths, RATE, 1.0)
     assert waves.shape == (2, RATE)
     assert waves.dtype == np.int16
     assert lengths.tolist() == [RATE // 4, RATE]
@@ -217,7 +217,7 @@ def test_clips_are_padded_with_zeros_and_cut(tmp_path):
 def test_clips_are_as_long_as_the_longest_file_up_to_ten_seconds(tmp_path, seconds, clip_seconds):
     samples = [noise(s, seed=i) for i, s in enumerate(seconds)]
     paths = [write(tmp_path / f"{i}.wav", x) for i, x in enumerate(samples)]
-    waves, lengths, _ = read_clips(paths, RATE, None)
+    waves, lengths, _, _ = read_clips(paths, RATE, None)
     assert waves.shape == (2, round(clip_seconds * RATE))
     for wave, length, x in zip(waves, lengths, samples, strict=True):
         assert length == min(len(x), 10 * RATE)
@@ -231,7 +231,7 @@ def test_bad_files_leave_no_gap_and_good_ones_keep_their_order(tmp_path):
         paths += [tmp_path / f"{i}-bad.wav", write(tmp_path / f"{i}-good.wav", noise(0.1 + 0.01 * i, seed=i))]
         good.append(noise(0.1 + 0.01 * i, seed=i))
         BAD[kind](paths[-2])
-    waves, lengths, reasons = read_clips(paths, RATE, None)
+    waves, lengths, reasons, _ = read_clips(paths, RATE, None)
     assert sorted(reasons) == list(range(0, len(paths), 2))
     assert lengths.tolist() == [len(x) for x in good]
     for wave, x in zip(waves, good, strict=True):
@@ -251,7 +251,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path):
 
 
 def test_one_sample_is_a_clip(tmp_path):
-    waves, lengths, reasons = read_clips([write(tmp_path / "a.wav", noise()[:1])], RATE, 0.5)
+    waves, lengths, reasons, _ = read_clips([write(tmp_path / "a.wav", noise()[:1])], RATE, 0.5)
     assert (lengths.tolist(), reasons) == ([1], {})
     assert np.count_nonzero(waves) == 1
 
@@ -267,13 +267,13 @@ def test_one_sample_is_a_clip(tmp_path):
 )
 def test_recordings_that_make_no_clip_are_left_out(tmp_path, samples, reason):
     for rate in (RATE, 44_100):
-        waves, _, reasons = read_clips([write(tmp_path / "a.wav", samples, rate)], RATE, 1.0)
+        waves, _, reasons, _ = read_clips([write(tmp_path / "a.wav", samples, rate)], RATE, 1.0)
         assert len(waves) == 0
         assert reason in reasons[0]
 
 
 def test_overshoot_is_clipped(tmp_path):
-    waves, _, reasons = read_clips([write(tmp_path / "a.wav", noise() * 3)], RATE, 0.5)
+    waves, _, reasons, _ = read_clips([write(tmp_path / "a.wav", noise() * 3)], RATE, 0.5)
     assert reasons == {}
     assert waves.max() == 32767
     assert waves.min() == -32767
