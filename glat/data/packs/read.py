@@ -10,7 +10,6 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +18,11 @@ from ..clips import ClipSource, Data, Skipped
 from ..recordings.audio import to_int16
 from ..recordings.audioset import read_class_labels
 from ..recordings.decoding import UnreadableAudio
+from ..recordings.level import wrong_peak
 from ..recordings.manifest import split
 from ..recordings.recording import Recording
 from ..targets import Targets
+from .shard import read_shard
 
 SUFFIXES = (".h5", ".hdf5")
 MANIFEST = "manifest.json"
@@ -53,7 +54,8 @@ class PackedClips(ClipSource):
         """The valid samples of a clip.
 
         Raises:
-            UnreadableAudio: the file is gone, cut off or cannot be read.
+            UnreadableAudio: the file is gone, cut off or cannot be read; samples that are silent, constant, NaN or on
+                another scale than ±1.
         """
         path = self.shards[self.shard[row]]
         try:
@@ -68,6 +70,13 @@ class PackedClips(ClipSource):
         if file.readinto(samples.data.cast("B")) != samples.nbytes:
             path, index = self.locate(row)
             raise UnreadableAudio(path, f"is cut off before the end of row {index}")
+        least, most = samples.min(), samples.max()
+        full = 32_767 if samples.dtype.kind == "i" else 1
+        reason = wrong_peak(max(float(most), -float(least)) / full)
+        reason = reason if np.isfinite(least) and np.isfinite(most) else "holds NaN or infinite samples"
+        if reason or (least == most and len(samples) > 1):
+            path, index = self.locate(row)
+            raise UnreadableAudio(path, f"row {index} {(reason or 'is constant').partition('; ')[0]}")
         return to_int16(samples) if samples.dtype.kind == "f" else samples
 
 
@@ -152,7 +161,7 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
         raise UserError(f"--data {path}: no such file or folder; give what glat pack wrote")
     if not files:
         raise UserError(f"--data {path}: no HDF5 files ({' or '.join(SUFFIXES)}); give what glat pack wrote")
-    shards = [_read_shard(file) for file in files]
+    shards = [read_shard(file) for file in files]
     first = shards[0]
     for file, shard in zip(files, shards, strict=True):
         for what in ("sample_rate_hz", "clip_samples", "sample_dtype", "num_classes", "classes"):
@@ -168,7 +177,7 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
                 "give --labels class_labels_indices.csv (AudioSet's)"
             )
         classes = read_class_labels(labels).names
-    if len(classes) != first.num_classes:
+    if len(classes) != first.num_classes:  # of --labels: a shard's own names were counted
         raise UserError(f"--labels {labels}: {len(classes)} classes, and {path} has {first.num_classes}; give its own")
     names = tuple(name for shard in shards for name in shard.names)
     if not names:
@@ -201,81 +210,3 @@ def _listed(folder: Path) -> tuple[list[Path], int]:
             f"{folder / MANIFEST} is no manifest of glat pack ({error!r}); pack into a new folder"
         ) from error
     raise UserError(f"--data {folder}: not packed to the end; give the same glat pack again to finish it")
-
-
-@dataclass(frozen=True, eq=False)
-class _Shard:
-    """What one file says of its K named rows."""
-
-    names: list[str]
-    index: NDArray[np.int64]  # [K]
-    offsets: NDArray[np.int64]  # [K]
-    lengths: NDArray[np.int64]  # [K]
-    folds: list[str]
-    targets: Targets
-    classes: tuple[str, ...] | None
-    num_classes: int
-    sample_rate_hz: int
-    clip_samples: int
-    sample_dtype: np.dtype[Any]
-    nameless: int
-
-
-def _read_shard(path: Path) -> _Shard:
-    try:
-        with h5py.File(path, "r") as file:
-            missing = sorted({"audio_name", "waveform", "target"} - set(file)) + (
-                [] if "sample_rate" in file.attrs else ["the attribute sample_rate"]
-            )
-            if missing:
-                raise UserError(f"{path}: lacks {', '.join(missing)}; give a pack of glat pack or of PANNs' programs")
-            waveform = file["waveform"]
-            names = [name.decode("utf-8", "backslashreplace") for name in file["audio_name"][:]]
-            index = np.array([i for i, name in enumerate(names) if name], np.int64)
-            lengths = file["length"][:] if "length" in file else np.full(len(names), waveform.shape[1])
-            folds = file["fold"].asstr()[:] if "fold" in file else [""] * len(names)
-            return _Shard(
-                names=[name for name in names if name],
-                index=index,
-                offsets=_offsets(path, file, waveform)[index],
-                lengths=lengths.astype(np.int64)[index],
-                folds=[folds[i] for i in index],
-                targets=Targets.from_dense(file["target"][:].astype(np.bool_)[index]),
-                classes=tuple(file["classes"].asstr()[:]) if "classes" in file else None,
-                num_classes=file["target"].shape[1],
-                sample_rate_hz=int(file.attrs["sample_rate"]),
-                clip_samples=waveform.shape[1],
-                sample_dtype=waveform.dtype,
-                nameless=len(names) - len(index),
-            )
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened as HDF5 ({error}); fetch or pack it again") from error
-
-
-def _offsets(path: Path, file: Any, waveform: Any) -> NDArray[np.int64]:
-    """Of the first sample of every row, in bytes from the start of the file; [rows]."""
-    rows, S = waveform.shape
-    kind = waveform.dtype
-    plain = waveform.id.get_create_plist().get_nfilters() == 0 and not file.userblock_size and waveform.external is None
-    if kind not in (np.dtype("<i2"), np.dtype("<f4")) or not plain or (waveform.chunks or (1, S))[1] != S:
-        raise UserError(
-            f"{path}: its waveform is {kind}, {'compressed' if not plain else f'in chunks of {waveform.chunks}'}; "
-            "int16 in uncompressed whole rows is wanted: "
-            "h5repack -f waveform:NONE -l waveform:CONTI IN OUT, or pack it again"
-        )
-    row_bytes = S * kind.itemsize
-    if waveform.chunks is None:
-        start = waveform.id.get_offset()
-        return np.arange(rows, dtype=np.int64) * row_bytes + (start or 0)
-    offsets = np.full(rows, -1, np.int64)
-    many = waveform.chunks[0]
-
-    def note(chunk: Any) -> None:
-        first = chunk.chunk_offset[0]
-        inside = offsets[first : first + many]
-        inside[:] = chunk.byte_offset + np.arange(len(inside)) * row_bytes
-
-    waveform.id.chunk_iter(note)
-    if (offsets < 0).any():
-        raise UserError(f"{path}: its waveform lacks rows that it counts; pack it again")
-    return offsets

@@ -35,6 +35,7 @@ from ..recordings.decoding import UnreadableAudio
 from ..recordings.manifest import Manifest
 from ..recordings.recording import Recording
 from .read import MANIFEST
+from .shard import COLUMNS_HASH, columns_hash
 
 VERSION = 1
 LOCK = ".glat-lock"
@@ -280,6 +281,7 @@ def _fill_shard(path: Path, task: Shard) -> None:
             file.create_dataset("skipped", (len(skipped), 2), data=skipped or None, dtype=h5py.string_dtype()),
         ]
         file.attrs.create("sample_rate", task.sample_rate_hz, dtype=np.int32)
+        file.attrs[COLUMNS_HASH] = columns_hash(file)
         # While the columns are held: HDF5 writes the last of a dataset when it is let go, where h5py cannot raise.
         file.flush()
 

@@ -191,7 +191,7 @@ def test_unfinished_and_foreign_things_are_refused(packs, tmp_path, foreign, lab
     with pytest.raises(UserError, match="names none of its 3 classes; give --labels class_labels_indices.csv"):
         open_packs(plain)
     squeezed = written_by_panns(tmp_path / "b.h5", names, waves, targets, compression="gzip")
-    with pytest.raises(UserError, match="compressed; int16 in uncompressed whole rows is wanted: h5repack"):
+    with pytest.raises(UserError, match="waveform is compressed; int16 in uncompressed whole rows is wanted: h5repack"):
         open_packs(squeezed, labels)
     pieces = written_by_panns(tmp_path / "c.h5", names, waves, targets, chunks=(1, 10))
     with pytest.raises(UserError, match="in chunks of \\(1, 10\\)"):
@@ -218,3 +218,160 @@ def test_unfinished_and_foreign_things_are_refused(packs, tmp_path, foreign, lab
     manifest.write_text("[]")
     with pytest.raises(UserError, match="is no manifest of glat pack"):
         open_packs(packs)
+
+
+# Packs of others
+
+
+def pack_of(path, waves=None, targets=None, names=None, rate=32_000, change=None, **extra):
+    """Five clips of three classes; `change`: called with the file before it is closed."""
+    draw = np.random.default_rng(0)
+    waves = draw.integers(-20_000, 20_000, (5, S)).astype(np.int16) if waves is None else waves
+    with h5py.File(path, "w") as file:
+        file["audio_name"] = np.array([f"Y{i}.wav" for i in range(len(waves))] if names is None else names, "S20")
+        file["waveform"] = waves
+        file["target"] = np.eye(3, dtype=bool)[[0, 1, 2, 0, 1]] if targets is None else targets
+        file.attrs["sample_rate"] = rate
+        file.create_dataset("classes", data=CLASSES, dtype=h5py.string_dtype())
+        for name, value in extra.items():
+            file[name] = value
+        if change:
+            change(file)
+    return path
+
+
+def with_layout(create):
+    def change(file):
+        rows = file["waveform"][:]
+        del file["waveform"]
+        create(file, rows)
+
+    return change
+
+
+def virtual(file, rows):
+    file["part"] = rows[::-1]
+    layout = h5py.VirtualLayout(rows.shape, rows.dtype)
+    for row in range(5):
+        layout[row] = h5py.VirtualSource(".", "part", rows.shape)[4 - row]
+    file.create_virtual_dataset("waveform", layout)
+
+
+def compact(file, rows):
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_layout(h5py.h5d.COMPACT)
+    space = h5py.h5s.create_simple(rows.shape)
+    dataset = h5py.h5d.create(file.id, b"waveform", h5py.h5t.NATIVE_INT16, space, plist)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, rows)
+
+
+def external(file, rows):
+    raw = file.filename + ".raw"
+    rows.tofile(raw)
+    file.create_dataset("waveform", rows.shape, rows.dtype, external=[(raw, 0, rows.nbytes)])
+
+
+def ragged(file, rows):
+    file.create_dataset("waveform", (5,), h5py.vlen_dtype(np.int16))
+
+
+EYE = np.eye(3)[[0, 1, 2, 0, 1]]
+PACKS_OF_OTHERS = {
+    "virtual": ({"change": with_layout(virtual)}, "its waveform is virtual, made of datasets of itself; copy its rows"),
+    "external": ({"change": with_layout(external)}, "its waveform lies in other files"),
+    "compact": ({"change": with_layout(compact)}, "of the compact layout"),
+    "never written": (
+        {"change": with_layout(lambda f, r: f.create_dataset("waveform", r.shape, r.dtype))},
+        "never written",
+    ),
+    "ragged": ({"change": with_layout(ragged)}, "its waveform is object in 1 dimensions"),
+    "of float64": ({"waves": np.ones((5, S))}, "its waveform is <f8 in 2 dimensions"),
+    "soft": ({"targets": EYE * 0.7 + 0.05}, "its target holds soft labels \\(0.05, 0.75\\)"),
+    "NaN in labels": ({"targets": np.where(EYE == 1, np.nan, 0)}, "its target holds soft labels \\(nan"),
+    "numbers of classes": ({"targets": np.arange(5)}, "its target is one number a clip"),
+    "numbers in columns": ({"targets": np.arange(15).reshape(5, 3)}, "numbers of classes \\(2, 3, 4\\)"),
+    "packed bits": ({"targets": np.packbits(EYE == 1, axis=1)}, "packed bits"),
+    "text for labels": ({"targets": np.array([["a"] * 3] * 5, "S3")}, "its target is \\|S3"),
+    "short labels": ({"targets": EYE[:4]}, "its target is of shape \\(4, 3\\), and waveform has 5 rows"),
+    "few names": ({"names": ["Y0.wav"] * 4}, "audio_name is of shape \\(4,\\), and waveform has 5 rows"),
+    "few lengths": ({"length": np.full(3, S)}, "length is of shape \\(3,\\)"),
+    "long lengths": ({"length": np.full(5, S + 1)}, "its lengths are not all from 1 to 1000"),
+    "two rates": ({"rate": [32_000, 16_000]}, "its sample rate is \\[32000, 16000\\]; one number"),
+    "rate 0": ({"rate": 0}, "its sample rate is 0"),
+    "a group": ({"change": lambda f: (f.pop("target"), f.create_group("target"))}, "lacks target"),
+    "a class twice": (
+        {"change": lambda f: f["classes"].write_direct(np.array(["a", "b", "a"], object))},
+        "the class 'a' twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PACKS_OF_OTHERS)
+def test_packs_of_others_are_refused_in_a_sentence(tmp_path, kind):
+    options, message = PACKS_OF_OTHERS[kind]
+    with pytest.raises(UserError, match=message) as caught:
+        open_packs(pack_of(tmp_path / "a.h5", **options))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rate_in_an_array_and_labels_in_ones_are_read(tmp_path):
+    packed = open_packs(pack_of(tmp_path / "a.h5", rate=[32_000], targets=EYE.astype(np.float32)))
+    assert packed.sample_rate_hz == 32_000
+    np.testing.assert_array_equal(packed.targets.dense().numpy(), EYE == 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(np.nan, "holds NaN or infinite samples"), (9_000.0, "on another scale"), (1e-6, "is silent in 16 bits")],
+)
+def test_rows_that_cannot_be_heard_are_said(tmp_path, value, reason):
+    waves = np.random.default_rng(0).uniform(-0.5, 0.5, (5, S)).astype(np.float32)
+    waves[2] = value
+    packed = open_packs(pack_of(tmp_path / "a.h5", waves=waves))
+    with pytest.raises(UnreadableAudio, match=f"row 2 .*{reason}"):
+        packed.read(2)
+    packed.read(1)
+
+
+def test_rows_without_a_label_are_negative_clips(tmp_path):
+    path = pack_of(tmp_path / "a.h5", np.tile(pack_waves(), (4, 1)), np.tile(np.where(EYE[:, :1] == 1, 0, EYE), (4, 1)))
+    data = load_packs(path)
+    assert len(data.train) + len(data.evaluation) == 20
+    assert not data.train.targets.dense()[:, 0].any()
+    assert (~data.train.targets.dense().any(1)).sum() >= 1
+
+
+def pack_waves():
+    return np.random.default_rng(0).integers(-20_000, 20_000, (5, S)).astype(np.int16)
+
+
+def test_a_lock_says_who_may_hold_it_and_what_helps(tmp_path, monkeypatch):
+    def locked(*_):
+        raise BlockingIOError(11, "unable to lock file")
+
+    (tmp_path / "a.h5").touch()
+    monkeypatch.setattr(h5py, "File", locked)
+    with pytest.raises(UserError, match="locked by a process that writes it.*HDF5_USE_FILE_LOCKING"):
+        open_packs(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_flipped_metadata_never_changes_a_clip_in_silence(packs, tmp_path, ours):
+    path = packs / "shard-00000.h5" if ours else pack_of(tmp_path / "a.h5")
+    data, before = path.read_bytes(), open_packs(path)
+    rows = [before.read(row) for row in range(len(before))]
+    inside = np.zeros(len(data), bool)
+    for offset in before.offsets:
+        inside[offset : offset + 2 * S] = True
+    draw = np.random.default_rng(7)
+    for at in draw.choice(np.flatnonzero(~inside), 60):
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << int(draw.integers(8))
+        (tmp_path / "flipped.h5").write_bytes(flipped)
+        try:
+            after = open_packs(tmp_path / "flipped.h5")
+            heard = [after.read(row) for row in range(len(after))]
+        except UserError:
+            continue
+        if after.names == before.names:
+            assert all(np.array_equal(a, b) for a, b in zip(heard, rows, strict=True)), at
