@@ -345,25 +345,43 @@ def select_crops_bwd_kernel(
 class Sizes(NamedTuple):
     """How a launch is cut into programs. The result does not depend on it."""
 
-    wide: bool  # granules of 16 bytes a lane, or samples one a lane
-    rows: int  # of a warp in a tile: 480 bytes of granules, or 128 samples; a power of 2
-    num_warps: int
-    programs: int  # that fit on a multiprocessor
+    wide: bool  # copied in granules of 16 bytes a lane, or in samples one a lane
+    rows: int = 8  # of a warp in a tile, a power of 2: 480 bytes of granules, or 128 samples
+    num_warps: int = 4
+    registers: int = 48  # a thread may have
+    parts: int = 0  # programs a crop; 0: as `_parts` chooses
+
+    @property
+    def programs(self) -> int:
+        """Programs that fit on a multiprocessor of 65536 registers at once."""
+        return min(32, 64 // self.num_warps, 65536 // (32 * self.num_warps * self.registers))
 
 
-# By architecture, the sizes for 4-byte and for 2-byte samples, and what they stand on: README.md has the measurement.
-SIZES = {
-    "sm_80": (Sizes(False, 8, 4, 10), Sizes(True, 8, 4, 10)),  # not measured
-    "sm_90": (Sizes(False, 8, 4, 10), Sizes(True, 8, 4, 10)),  # H200: 8 rows and 4 warps of the kernel before this one
-    "sm_100": (Sizes(False, 8, 4, 10), Sizes(True, 8, 4, 10)),  # not measured
+class Chosen(NamedTuple):
+    """The sizes of an architecture, and the measurement that they stand on."""
+
+    four_bytes: Sizes  # of a sample of the wave
+    two_bytes: Sizes
+    measured: str
+
+
+ARCHITECTURES = {
+    "sm_80": Chosen(Sizes(wide=False), Sizes(wide=True), "not measured"),
+    "sm_90": Chosen(
+        Sizes(wide=False),
+        Sizes(wide=True),
+        "H200, 2026-11-28, the kernel before this one, whose copy was by granules: of all sizes 8 rows, 4 warps and "
+        "8 programs a crop were the fastest, for float32 and int16; this kernel: not measured",
+    ),
+    "sm_100": Chosen(Sizes(wide=False), Sizes(wide=True), "not measured"),
 }
-OTHER = SIZES["sm_90"]  # not measured
-BACKWARD_ROWS = 8
-MAX_PARTS = 1024  # for the arithmetic: 16 crops times this stay under 2**14
+UNKNOWN = Chosen(Sizes(wide=False), Sizes(wide=True), "not measured")
+BACKWARD = Sizes(wide=False, num_warps=8, registers=32)  # not measured
+MAX_PARTS = 1024  # programs a crop
 
 
 @functools.cache
-def _device_facts(device: torch.device) -> tuple[str, int]:
+def device_facts(device: torch.device) -> tuple[str, int]:
     """Architecture and multiprocessors of a device; of an H100 for the CPU, where Triton's interpreter runs."""
     if device.type != "cuda":
         return "sm_90", 132
@@ -374,8 +392,8 @@ def _device_facts(device: torch.device) -> tuple[str, int]:
 
 def default_sizes(wave: Tensor) -> Sizes:
     """The sizes for a wave of this dtype on this device."""
-    whole, half = SIZES.get(_device_facts(wave.device)[0], OTHER)
-    return whole if wave.element_size() == 4 else half
+    chosen = ARCHITECTURES.get(device_facts(wave.device)[0], UNKNOWN)
+    return chosen.four_bytes if wave.element_size() == 4 else chosen.two_bytes
 
 
 def _parts(crops: int, tiles: int, at_once: int) -> int:
@@ -398,12 +416,18 @@ def _divider(divisor: int) -> int:
 
 
 def _for_scores(sizes: Sizes, L: int, T: int) -> Sizes:
-    """More warps where a thread would hold more than 8 scores or frames, with twice the registers a thread."""
+    """More warps where a thread would hold more than 8 scores or frames, with as many registers as they need."""
     num_warps = min(16, triton.next_power_of_2(max(L, T)) // 256)
     if num_warps <= sizes.num_warps:
         return sizes
-    more = num_warps // sizes.num_warps
-    return sizes._replace(rows=sizes.rows * more, num_warps=num_warps, programs=max(1, sizes.programs // (2 * more)))
+    return sizes._replace(rows=sizes.rows * num_warps // sizes.num_warps, num_warps=num_warps, registers=128)
+
+
+def _options(sizes: Sizes) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_warps": sizes.num_warps, "enable_fp_fusion": True}
+    if torch.version.hip is None:  # as many programs fit as were counted on, whatever version compiles them
+        options["maxnreg"] = sizes.registers
+    return options
 
 
 def select_crops_fwd(
@@ -431,7 +455,7 @@ def select_crops_fwd(
     sample_bytes = audio.element_size()
     tile = sizes.rows * (480 // sample_bytes if sizes.wide else 128)
     tiles = triton.cdiv(W + 31 // sample_bytes, tile)  # 31: where the crop's first sector begins before it
-    parts = _parts(B * N, tiles, sizes.programs * _device_facts(wave.device)[1])
+    parts = sizes.parts or _parts(B * N, tiles, sizes.programs * device_facts(wave.device)[1])
     big = S * (T + 1) >= 2**31
     # A block shorter than the threads would have warps repeat each other's loads.
     threads = sizes.num_warps * (32 if torch.version.hip is None else 64)
@@ -448,16 +472,9 @@ def select_crops_fwd(
             BLOCK_T=max(threads, triton.next_power_of_2(T)),
             ROWS=sizes.rows,
             WIDE=sizes.wide,
-            **_options(sizes.num_warps, sizes.programs),
+            **_options(sizes),
         )
     return audio, classes, starts, peaks
-
-
-def _options(num_warps: int, programs: int) -> dict[str, Any]:
-    options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": True}
-    if torch.version.hip is None:  # what lets so many programs fit on a multiprocessor, whatever version compiles them
-        options["maxnreg"] = min(255, 65536 // (32 * num_warps * programs) // 8 * 8)
-    return options
 
 
 def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int) -> Tensor:
@@ -468,13 +485,13 @@ def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int) -> T
         return grad_wave
     if W > 1 and grad_audio.stride(2) != 1:  # an expanded gradient, as sum() gives
         grad_audio = grad_audio.contiguous()
-    tiles = triton.cdiv(wave_samples + 31 // grad_wave.element_size(), 128 * BACKWARD_ROWS)
+    tiles = triton.cdiv(wave_samples + 31 // grad_wave.element_size(), 128 * BACKWARD.rows)
     with torch.cuda.device_of(grad_audio):
         select_crops_bwd_kernel[(B * tiles,)](
             *(grad_audio, starts.contiguous(), grad_wave, *grad_audio.stride()[:2]),
             *(wave_samples, N, W, tiles, _divider(tiles)),
             BIG=wave_samples >= 2**30,
-            ROWS=BACKWARD_ROWS,
-            **_options(num_warps=8, programs=8),
+            ROWS=BACKWARD.rows,
+            **_options(BACKWARD),
         )
     return grad_wave

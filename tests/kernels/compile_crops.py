@@ -73,7 +73,7 @@ def compiled(target: GPUTarget, multiprocessors: int) -> Iterator[tuple[str, lis
     JITFunction.run = compile_only
     from glat.kernels.crops import _triton
 
-    _triton._device_facts = lambda device: (f"sm_{target.arch}", multiprocessors)  # type: ignore[assignment]
+    _triton.device_facts = lambda device: (f"sm_{target.arch}", multiprocessors)  # type: ignore[assignment]
     for shape, wave, scores, suppress, lengths in FORWARD:
         launches.clear()
         forward(_triton, shape, wave, scores, suppress, lengths)

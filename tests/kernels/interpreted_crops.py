@@ -30,12 +30,11 @@ def small_tiles(patch: pytest.MonkeyPatch, parts: int = 1, rows: int = SMALL_ROW
 
     def sizes(wave: Tensor) -> _triton.Sizes:
         usual = original(wave)
-        return usual._replace(rows=rows, wide=usual.wide if wide is None else wide)
+        return usual._replace(rows=rows, wide=usual.wide if wide is None else wide, parts=parts)
 
     original = _triton.default_sizes
     patch.setattr(_triton, "default_sizes", sizes)
-    patch.setattr(_triton, "BACKWARD_ROWS", rows)
-    patch.setattr(_triton, "_parts", lambda *_: parts)
+    patch.setattr(_triton, "BACKWARD", _triton.BACKWARD._replace(rows=rows))
 
 
 @pytest.fixture
