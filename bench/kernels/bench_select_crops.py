@@ -43,6 +43,15 @@ def checked(expected: Any, candidates: dict[str, Callable[[], Any]], *outputs: T
             assert_same_crops(got, expected)
 
 
+def the_other_copy(inputs: Rotation, arguments: tuple[Any, ...]) -> Callable[[], Any]:
+    """The Triton kernel with the copy that its launcher does not choose: by samples, or by granules of 16 bytes."""
+    from glat.kernels.crops import _triton
+
+    shipped = _triton.default_sizes(inputs()[2])
+    other = shipped._replace(wide=not shipped.wide)
+    return lambda: _triton.select_crops_fwd(*inputs(), *arguments, sizes=other)
+
+
 @pytest.mark.guarded
 @pytest.mark.parametrize(
     ("dtype", "suppress"),
@@ -77,6 +86,7 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
     }
     if device == "cuda":
         competitors[f"{fused} out=, graph"] = captured(competitors[f"{fused} out="])
+        competitors[f"{fused}, the other copy"] = the_other_copy(inputs, (None, N, W, suppress, out))
     if suppress == "released":
         competitors["released loop"] = lambda: released_selection(*inputs(), N, W)
     if dtype == torch.int16:
@@ -128,10 +138,12 @@ def test_sizes(B: int, dtype: torch.dtype, device: str, benchmark: Any, race: An
         fused: lambda: select_crops(*inputs(), **options),
         f"{fused} out=": lambda: select_crops(*inputs(), out=out, **options),
     }
+    if device == "cuda":
+        competitors[f"{fused}, the other copy"] = the_other_copy(inputs, (None, N, W, "none", out))
     for call in competitors.values():
         poison([out])
         poison_freed([out])
-        crops = call()
+        crops = Crops(*call())
         for b in range(0, B, 16):
             part = slice(b, b + 16)
             expected = reference.select_crops(rank[part], logits[part], wave[part], None, N, W, "none")

@@ -349,7 +349,7 @@ class Sizes(NamedTuple):
     rows: int = 8  # of a warp in a tile, a power of 2: 480 bytes of granules, or 128 samples
     num_warps: int = 4
     registers: int = 48  # a thread may have
-    parts: int = 0  # programs a crop; 0: as `_parts` chooses
+    parts: int = 0  # programs a crop; 0: as many as make one wave
 
     @property
     def programs(self) -> int:
@@ -377,7 +377,6 @@ ARCHITECTURES = {
 }
 UNKNOWN = Chosen(Sizes(wide=False), Sizes(wide=True), "not measured")
 BACKWARD = Sizes(wide=False, num_warps=8, registers=32)  # not measured
-MAX_PARTS = 1024  # programs a crop
 
 
 @functools.cache
@@ -402,7 +401,17 @@ def _parts(crops: int, tiles: int, at_once: int) -> int:
     A wave and a bit would leave most of the device idle for half of the time.
     """
     parts = at_once // crops if crops <= at_once else triton.cdiv(3 * at_once, crops)
-    return max(1, min(parts, tiles, MAX_PARTS))
+    return max(1, min(parts, tiles))
+
+
+def cut(sizes: Sizes, audio: Tensor) -> tuple[int, int]:
+    """Programs a crop, and how many samples each of them copies, in whole tiles; audio [B, N, W]."""
+    B, N, W = audio.shape
+    sample_bytes = audio.element_size()
+    tile = sizes.rows * (480 // sample_bytes if sizes.wide else 128)
+    tiles = triton.cdiv(W + 31 // sample_bytes, tile)  # 31: where the crop's first sector begins before it
+    parts = sizes.parts or _parts(B * N, tiles, sizes.programs * device_facts(audio.device)[1])
+    return parts, triton.cdiv(tiles, parts) * tile
 
 
 def _divider(divisor: int) -> int:
@@ -452,10 +461,7 @@ def select_crops_fwd(
     if B == 0:
         return audio, classes, starts, peaks
     sizes = _for_scores(sizes or default_sizes(wave), L, T)
-    sample_bytes = audio.element_size()
-    tile = sizes.rows * (480 // sample_bytes if sizes.wide else 128)
-    tiles = triton.cdiv(W + 31 // sample_bytes, tile)  # 31: where the crop's first sector begins before it
-    parts = sizes.parts or _parts(B * N, tiles, sizes.programs * device_facts(wave.device)[1])
+    parts, part_samples = cut(sizes, audio)
     big = S * (T + 1) >= 2**31
     # A block shorter than the threads would have warps repeat each other's loads.
     threads = sizes.num_warps * (32 if torch.version.hip is None else 64)
@@ -464,7 +470,7 @@ def select_crops_fwd(
             *(rank_scores, frame_logits, wave, lengths, audio, classes, starts, peaks),
             *(*rank_scores.stride(), *frame_logits.stride(), wave.stride(0)),
             0 if lengths is None else lengths.stride(0),
-            *(T, L, S, N, W, parts, triton.cdiv(tiles, parts) * tile, W * T // S // 4),
+            *(T, L, S, N, W, parts, part_samples, W * T // S // 4),
             *(_divider(parts), _divider(N), *((T, S) if big else (_divider(T), _divider(S)))),
             SUPPRESS=suppress,
             BIG=big,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from triton_guards import guarded, poison
 
+from bench.kernels import sweep
 from glat.kernels.crops import _triton, reference
 from glat.kernels.testing import assert_same_crops, crop_inputs
 
@@ -253,12 +254,22 @@ def test_programs_make_one_wave_or_three(tiles: int) -> None:
     for at_once in (8, 1080, 1320, 1480):
         for crops in (1, 4, 5, 7, 100, 160, 1280, 1320, 1321, 5000):
             programs = crops * _triton._parts(crops, tiles, at_once)
-            most = crops * min(tiles, _triton.MAX_PARTS)
-            assert programs <= at_once or programs == most or programs >= 3 * at_once
+            assert programs <= at_once or programs == crops * tiles or programs >= 3 * at_once
             if programs <= at_once:  # another program a crop would not fit
-                assert programs + crops > at_once or programs == most
+                assert programs + crops > at_once or programs == crops * tiles
     assert _triton._parts(32 * 5, 94, 1320) == 8  # the paper's batch on an H200, as measured
-    assert _triton._parts(1, 10**6, 10**6) == _triton.MAX_PARTS
+
+
+def test_a_case_of_the_sweep_launches_what_it_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"T": 9, "L": 7, "S": 900, "N": 2, "W": 400}.items():
+        monkeypatch.setattr(sweep, name, value)
+    case = sweep.forward_case(2, torch.int16, "crop", device="cpu")
+    for sizes in (*case.settings[:2], case.settings[-1]):
+        poison(case.outputs[0])
+        case.check(sizes)
+        poison(case.outputs[0])
+        case.run(sizes)
+        assert not case.outputs[0].isnan().any()
 
 
 def test_dividers_divide() -> None:
