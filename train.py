@@ -18,8 +18,8 @@ from torch import nn
 
 from glat import data
 from glat.backbones import sample_rate_hz_of
-from glat.cli import parse_train_config, reporting_user_errors
-from glat.config import TrainConfig, check
+from glat.cli import reporting_user_errors
+from glat.config import TrainConfig, check, parse_train_config
 from glat.data import choose_loader
 from glat.data.loading.batches import Loading
 from glat.data.loading.samplers import build_sampler

@@ -22,7 +22,6 @@ from .text import complain
 
 if TYPE_CHECKING:
     from .commands.sweep import Sweep
-    from .config import TrainConfig
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -73,33 +72,6 @@ def _warnings_of_one_line() -> Iterator[None]:
         warnings.showwarning = usual
 
 
-def parse_train_config(arguments: Sequence[str]) -> "TrainConfig":
-    """The flags of train.py over the defaults of ``--preset``.
-
-    Raises:
-        UserError: an unknown preset. Unknown flags and values print what is known and exit with status 2.
-    """
-    import tyro
-
-    from .config import PRESETS, TrainConfig
-
-    preset = "paper"
-    for i, argument in enumerate(arguments):
-        if argument == "--preset" and i + 1 < len(arguments):
-            preset = arguments[i + 1]
-        elif argument.startswith("--preset="):
-            preset = argument.removeprefix("--preset=")
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    return tyro.cli(
-        TrainConfig,
-        prog="train.py",
-        default=PRESETS[preset](),
-        args=list(arguments),
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-
-
 def main() -> None:
     """Entry point of the `glat` command."""
     # A terminal that cannot show a name still gets the rest of the line.
@@ -139,17 +111,16 @@ def _command(name: str) -> Callable[..., Any]:
 
 
 def _parse(name: str, arguments: Sequence[str]) -> Callable[[], int]:
-    import tyro
+    from .flags import parse
 
-    command: Callable[[], int] = tyro.cli(
-        _command(name), prog=f"glat {name}", args=list(arguments), config=(tyro.conf.OmitArgPrefixes,)
-    )
+    command: Callable[[], int] = parse(_command(name), arguments, f"glat {name}")
     return command
 
 
 def _parse_sweep(arguments: Sequence[str]) -> "Sweep":
-    """The flags of `glat sweep`; all others are train.py's, and are looked at before a run starts."""
-    import tyro
+    """The flags of `glat sweep`; all others are train.py's, and are checked before a run starts."""
+    from .config import parse_train_config
+    from .flags import parse
 
-    command, flags = tyro.cli(_command("sweep"), prog="glat sweep", args=list(arguments), return_unknown_args=True)
+    command, flags = parse(_command("sweep"), arguments, "glat sweep", return_unknown_args=True)
     return replace(command, flags=tuple(flags), config=parse_train_config(flags))

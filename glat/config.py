@@ -1,16 +1,30 @@
-"""What a run is made of: frozen dataclasses, one a component; a preset is a function that returns them.
+"""What a run is made of: frozen dataclasses, one per component; a preset is a function that returns them.
 
-``None`` means "chosen for this machine and these recordings" (`glat.machine`); a run's folder records what was chosen.
+A field's type says what it may be: a `Literal` lists its choices, a `Range` beside a number its limits. ``None`` means
+"chosen for this machine and these recordings"; a run's folder records what was chosen. Imports no torch: ``--help``
+comes at once.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .errors import UserError
-from .pooling import POOLINGS
+
+
+class Range(NamedTuple):
+    """The limits of a number, both included, and how to say what is wanted."""
+
+    low: float
+    high: float
+    wanted: str
+
 
 CropPooling = Literal["max_mean", "max", "average", "linear", "exponential"]
+ClipPooling = Literal["own", "max", "average", "max_mean", "linear", "exponential", "attention"]
 
 
 @dataclass(frozen=True)
@@ -18,38 +32,39 @@ class ModelConfig:
     """The two streams and the selection between them."""
 
     backbone: str = "cnn10"
-    """The network of both streams: at_sca (a reconstruction), cnn10, cnn14, resnet38, talnet, wavegram_logmel_cnn14, or
+    """Network of both streams: cnn10, cnn14, resnet38, talnet, wavegram_logmel_cnn14, at_sca (a reconstruction), or
     module:factory for one of your own."""
     local_backbone: str | None = None
-    """Another network for the local stream."""
+    """Network of the local stream; without it, the same as --backbone."""
     share_weights: bool = False
-    """One network for both streams."""
+    """Use one network, with the same weights, for both streams."""
     init_from: Path | None = None
     """Weights to start both streams from: a checkpoint of PANNs (.pth) or TALNet (.pt), or the folder of a run."""
-    width: float | None = None
-    """Factor on its channels; 1 is the paper's network."""
-    num_crops: int = 5
-    """N, crops a clip."""
-    crop_seconds: float = 3.0
+    width: Annotated[float | None, Range(1e-3, 16, "a factor on the channels from 0.001 to 16")] = None
+    """Factor on the network's channels; 1 is the paper's network."""
+    num_crops: Annotated[int, Range(1, 4096, "1 to 4 096 crops")] = 5
+    """N, the number of crops per clip."""
+    crop_seconds: Annotated[float, Range(1e-3, 3600, "seconds, more than 0 and at most 3600")] = 3.0
     """τ, the length of a crop in seconds."""
     suppress: Literal["none", "released", "crop"] = "none"
-    """What a crop forbids the later ones; see select_crops."""
+    """Keep later crops of a clip away from earlier ones: none, released (as the released program does it), or crop
+    (no overlap with an earlier peak's crop); see select_crops."""
     rank_by: Literal["clip", "frame_max", "frame_mean"] = "clip"
-    """What ranks the classes: the clip score, or the largest or mean frame score."""
-    clip_pooling: Literal["own", "max", "average", "max_mean", "linear", "exponential", "attention"] = "own"
-    """What makes the clip's score of its frames' probabilities; own: as the network's authors have it."""
+    """Score that ranks the classes: of the clip, or the largest or mean score of its frames."""
+    clip_pooling: ClipPooling = "own"
+    """How frame probabilities are pooled into the clip's score; own: as the network's authors do it."""
     crop_pooling: CropPooling = "max_mean"
-    """What makes the local stream's score of its crops' probabilities, in training too; max_mean is the paper's."""
+    """How crop probabilities are pooled into the local stream's score, also in training; max_mean is the paper's."""
     frame_classifier: Literal["global", "local"] = "global"
-    """Whose classifier scores the frames of the global stream."""
-    select_dropout: float = 0.0
-    """Dropout of the frame classifier while training."""
+    """Stream whose classifier scores the frames of the global stream."""
+    select_dropout: Annotated[float, Range(0, 0.999, "a probability below 1")] = 0.0
+    """Dropout probability of the frame classifier, in training only."""
     spec_augment: bool | None = None
-    """SpecAugment while training: two stripes along each axis."""
-    dropout_scale: float | None = None
-    """Factor on every dropout probability of training; 1 is the paper's, 0 turns dropout off."""
+    """Mask two stripes of time and two of frequency in training (SpecAugment)."""
+    dropout_scale: Annotated[float | None, Range(0, 1.9, "a factor from 0 to 1.9: the largest dropout is 0.5")] = None
+    """Factor on every dropout probability; 1 is the paper's, 0 turns dropout off."""
     freeze_global: bool = False
-    """Train the local stream only."""
+    """Train only the local stream."""
 
 
 @dataclass(frozen=True)
@@ -57,28 +72,28 @@ class DataConfig:
     """Where the clips come from."""
 
     data: Path | None = None
-    """A folder with one sub-folder a class, a CSV or TSV with columns file, label and optionally fold, what glat pack
-    wrote, or tar files; without it, built-in soundscapes of synthesised events."""
+    """Recordings: a folder with one sub-folder per class, a CSV or TSV (columns file, label, optionally fold), the
+    output of glat pack, or WebDataset tar files. Without it: built-in soundscapes of synthesised events."""
     eval_data: Path | None = None
-    """The same, for the evaluation alone."""
+    """Recordings to evaluate on, of the same kind as --data."""
     labels: Path | None = None
     """AudioSet's class_labels_indices.csv, for packs that name no classes."""
     file_column: str = "file"
-    """The column of a CSV or TSV that names the files."""
+    """Column of a CSV or TSV that names the files."""
     label_column: str = "label"
-    """The column of a CSV or TSV with the labels."""
+    """Column of a CSV or TSV with the labels."""
     label_separator: str = ";"
-    """What joins several labels of one file in a CSV or TSV."""
+    """Separator between several labels of one file in a CSV or TSV."""
     mix: bool = False
-    """Take the recordings of --data as isolated events and mix soundscapes from them."""
-    clip_seconds: float | None = None
-    """T0, the length every clip is padded or cut to, in seconds."""
+    """Treat each recording of --data as one event, and mix soundscapes from these events."""
+    clip_seconds: Annotated[float | None, Range(1e-3, 3600, "seconds, more than 0 and at most 3600")] = None
+    """T0, the clip length in seconds; recordings are cut or padded to it."""
     eval_folds: tuple[str, ...] = ()
-    """Folds of the CSV to evaluate on; without it, about a fifth of every class."""
-    train_clips: int = 800
-    """Soundscapes to train on."""
-    eval_clips: int = 200
-    """Soundscapes to evaluate on."""
+    """Folds of the CSV to evaluate on. Without it, about a fifth of each class."""
+    train_clips: Annotated[int, Range(1, 10_000_000, "1 to 10 000 000 clips")] = 800
+    """Number of soundscapes to train on (built-in, or with --mix)."""
+    eval_clips: Annotated[int, Range(1, 10_000_000, "1 to 10 000 000 clips")] = 200
+    """Number of soundscapes to evaluate on (built-in, or with --mix)."""
 
 
 @dataclass(frozen=True)
@@ -86,21 +101,22 @@ class FeedConfig:
     """How clips reach the streams: what reads them, their order, and what is done to them."""
 
     loader: Literal["auto", "memory", "dali", "soundfile"] = "auto"
-    """What reads recordings: memory (all at once, as int16), or DALI or soundfile as they are heard; auto: memory
-    where they take at most a quarter of it, else DALI where it is there and reads them."""
-    workers: int | None = None
-    """Threads that read; without it one a core."""
+    """How recordings are read. memory: all are decoded at the start, as int16; dali, soundfile: each batch when it is
+    needed. auto: memory if they fit in a quarter of it, else DALI if it is installed and can read them."""
+    workers: Annotated[int | None, Range(1, 4096, "1 thread or more")] = None
+    """Threads that read and decode; without it, one per core."""
     sampler: Literal["plain", "balanced", "alternate", "inverse_frequency"] = "plain"
-    """Order of the training clips: epochs of all, the classes by turns (PANNs), both by turns, or at random by the
-    rarity of their classes."""
+    """Order of the training clips. plain: shuffled epochs; balanced: one class after the other (PANNs); alternate: a
+    plain and a balanced batch in turn; inverse_frequency: at random, rare classes more often."""
     mixup: Literal["none", "permuted", "paired"] = "none"
-    """Mix waveforms and labels within a batch: every clip with another, or twice as many clips in pairs (PANNs)."""
-    mixup_alpha: float = 1.0
+    """Mix waveforms and labels within a batch. permuted: each clip with another one; paired: twice as many clips are
+    drawn and mixed in pairs (PANNs)."""
+    mixup_alpha: Annotated[float, Range(1e-3, 1e3, "a number above 0, such as 1")] = 1.0
     """Mixing weights are drawn from Beta(alpha, alpha)."""
-    gain_db: float = 0.0
-    """Largest random gain of a clip, up or down, in dB."""
-    shift_seconds: float = 0.0
-    """Largest random shift of a clip, either way, in seconds; what leaves at one end comes back at the other."""
+    gain_db: Annotated[float, Range(0, 100, "0 for none, or dB up to 100")] = 0.0
+    """Largest random gain per clip, up or down, in dB."""
+    shift_seconds: Annotated[float, Range(0, 3600, "0 for none, or seconds up to 3600")] = 0.0
+    """Largest random shift per clip in seconds, in either direction; the clip wraps around."""
 
     def drawn(self, batch_size: int) -> int:
         """Clips to draw for a step of `batch_size`."""
@@ -111,41 +127,42 @@ class FeedConfig:
 class OptimConfig:
     """How the weights are found: Adam with amsgrad, as PANNs and the released program."""
 
-    batch_size: int | None = None
-    """B, clips a step; the paper: 32."""
-    iterations: int | None = None
-    """Steps; the paper: 800 000."""
-    max_minutes: float | None = None
-    """Stop training after so many minutes, also before the last step."""
-    learning_rate: float | None = None
-    """Adam's step size; the released programs: 1e-3 from scratch, 2e-4 to fine-tune."""
+    batch_size: Annotated[int | None, Range(1, 1_000_000, "1 clip or more")] = None
+    """B, clips per step: the total over all GPUs. The paper: 32."""
+    iterations: Annotated[int | None, Range(1, 2**53, "1 step or more")] = None
+    """Number of training steps. The paper: 800 000."""
+    max_minutes: Annotated[float | None, Range(1e-6, 1e9, "minutes, more than 0")] = None
+    """Stop training after this many minutes, even before the last step."""
+    learning_rate: Annotated[float | None, Range(1e-12, 1e3, "a step size above 0, such as 1e-3")] = None
+    """Adam's learning rate. The released programs: 1e-3 from scratch, 2e-4 for fine-tuning."""
     schedule: Literal["constant", "cosine"] | None = None
-    """The learning rate over the run: constant (PANNs), or 5 % warm-up and then a cosine to zero."""
-    accumulate: int = 1
-    """Parts a step's batch is cut into, one after the other: less memory for the same step."""
-    clip_grad_norm: float | None = None
-    """Scale gradients down to this norm where theirs is larger."""
-    ema: float | None = None
-    """Average the weights with this decay a step, such as 0.9999; the averages are evaluated and exported."""
-    patience: int | None = None
-    """Stop after so many evaluations without a better fused mAP."""
+    """Learning rate over the run: constant (PANNs), or cosine (5 % warm-up, then a cosine down to zero)."""
+    accumulate: Annotated[int, Range(1, 1_000_000, "1 part or more")] = 1
+    """Split each batch into this many parts, one after the other: the same step with less memory."""
+    clip_grad_norm: Annotated[float | None, Range(1e-12, 1e12, "a norm above 0")] = None
+    """Clip the norm of the gradient to this value."""
+    ema: Annotated[float | None, Range(0, 0.999999999, "a decay from 0 to below 1, such as 0.9999")] = None
+    """Keep an exponential moving average of the weights with this decay per step, such as 0.9999; it is what is
+    evaluated and saved."""
+    patience: Annotated[int | None, Range(1, 2**53, "1 evaluation or more")] = None
+    """Stop after this many evaluations without a better fused mAP."""
     on_nan: Literal["stop", "skip"] = "stop"
-    """What to do where a loss or gradient is not finite: stop at the next report, or leave the weights as they are
-    and go on. The clips are named and kept either way."""
-    global_weight: float = 1.0
+    """When a loss or gradient is not finite: stop at the next report, or skip the step and go on. The clips are named
+    and their batch is saved either way."""
+    global_weight: Annotated[float, Range(0, 1e6, "a weight from 0 on")] = 1.0
     """Weight of the global stream's loss."""
-    local_weight: float = 1.0
+    local_weight: Annotated[float, Range(0, 1e6, "a weight from 0 on")] = 1.0
     """Weight of the local stream's loss."""
     amp: bool = False
-    """Mixed precision, where this device has it: bfloat16, or float16 with a loss scale."""
+    """Train in mixed precision where the device supports it: bfloat16, or float16 with loss scaling."""
     amp_dtype: Literal["auto", "bf16", "fp16"] = "auto"
-    """What --amp computes in; auto: bfloat16 where it is native, else float16 on a GPU."""
+    """Data type of --amp. auto: bfloat16 where it is native, else float16 on a GPU."""
     compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
-    """torch.compile's mode for the two streams and the loss as one graph; auto: default on a GPU, off on a CPU."""
+    """Mode of torch.compile for the training step. auto: default on a GPU, off on a CPU."""
     sync_batch_norm: bool = False
-    """Batch norm over the clips of all GPUs; without it, over those of each."""
-    seed: int = 0
-    """Of the weights, the order of the clips and every random draw."""
+    """Compute batch norm statistics over all GPUs instead of on each alone."""
+    seed: Annotated[int, Range(0, 2**31 - 1, "a whole number from 0 to 2147483647")] = 0
+    """Seed for weights, clip order and all random draws."""
 
 
 @dataclass(frozen=True)
@@ -153,28 +170,28 @@ class RunConfig:
     """Where a run is kept and how often it reports."""
 
     run_dir: Path | None = None
-    """The run's folder; without it, runs/ with the date and the backbone."""
+    """Folder of the run. Without it: runs/DATE-BACKBONE."""
     resume: str | None = None
-    """auto: go on with --run-dir where it holds a checkpoint; or the folder of the run to go on with."""
-    eval_every: int | None = None
-    """Steps between evaluations."""
-    save_every: int | None = None
-    """Steps between checkpoints."""
-    keep: int = 2
-    """Checkpoints to keep, beside that of the best evaluation."""
-    log_every: int = 10
-    """Steps between reports, each of which waits for the device once."""
+    """Continue a run: its folder, or auto to continue --run-dir if it holds a checkpoint."""
+    eval_every: Annotated[int | None, Range(1, 2**53, "1 step or more")] = None
+    """Number of steps between evaluations."""
+    save_every: Annotated[int | None, Range(1, 2**53, "1 step or more")] = None
+    """Number of steps between checkpoints."""
+    keep: Annotated[int, Range(1, 1_000_000, "1 checkpoint or more")] = 2
+    """Number of checkpoints to keep, besides the one of the best evaluation."""
+    log_every: Annotated[int, Range(1, 2**53, "1 step or more")] = 10
+    """Number of steps between progress reports; each waits once for the device."""
     dry_run: bool = False
-    """Print the resolved config, parameters, memory, FLOPs and the time an epoch takes, and write nothing."""
+    """Print the resolved config, parameters, FLOPs, memory and time per epoch; write nothing."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """GL-AT, trained: `python train.py` and its flags."""
+    """Train GL-AT, the two-stream audio tagger. Flags left out are chosen for this machine and these recordings."""
 
     preset: str = "paper"
-    """paper (joint training, as the paper writes it) or released (as the released program does it: a frozen global
-    stream, the local classifier on its frames, suppression)."""
+    """Starting values of all flags. paper: both streams trained together; released: as the released program (global
+    stream frozen, its frames scored by the local classifier, suppression)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     feed: FeedConfig = field(default_factory=FeedConfig)
@@ -200,21 +217,16 @@ PRESETS = {"paper": paper, "released": released}
 
 
 def check(config: TrainConfig) -> None:
-    """Look at every value before anything else happens.
+    """Check every value, and the flags that contradict each other, before anything else happens.
 
     Raises:
-        UserError: a value that cannot be meant; flags that contradict each other.
+        UserError: a value of the wrong kind or outside its limits; flags that contradict each other.
     """
-    for part in (config.model, config.data, config.feed, config.optim, config.run):
+    parts: tuple[Any, ...] = (config.model, config.data, config.feed, config.optim, config.run)
+    for part in parts:
         for name, value in vars(part).items():
-            flag = "--" + name.replace("_", "-")
-            if name in CHOICES and value not in (None, *CHOICES[name]):
-                raise UserError(f"{flag} is {value!r}; choose one of {', '.join(CHOICES[name])}")
-            if name in RANGES and value is not None:
-                low, high, meaning = RANGES[name]
-                number = isinstance(value, int | float) and not isinstance(value, bool)
-                if not number or not low <= value <= high or (name in WHOLE and value != int(value)):
-                    raise UserError(f"{flag} is {value}; wanted {meaning}")
+            if wanted := _wanted(_kinds(type(part))[name], value):
+                raise UserError(f"--{name.replace('_', '-')} is {value!r}; {wanted}")
     if config.data.mix and config.data.data is None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
     if config.model.share_weights and (config.model.local_backbone or config.model.freeze_global):
@@ -237,53 +249,72 @@ def check(config: TrainConfig) -> None:
         )
 
 
-CHOICES = {
-    "loader": ("auto", "memory", "dali", "soundfile"),
-    "sampler": ("plain", "balanced", "alternate", "inverse_frequency"),
-    "mixup": ("none", "permuted", "paired"),
-    "clip_pooling": ("own", *POOLINGS),
-    "crop_pooling": tuple(name for name in POOLINGS if name != "attention"),  # that has weights of its own
-    "suppress": ("none", "released", "crop"),
-    "rank_by": ("clip", "frame_max", "frame_mean"),
-    "frame_classifier": ("global", "local"),
-    "schedule": ("constant", "cosine"),
-    "on_nan": ("stop", "skip"),
-    "amp_dtype": ("auto", "bf16", "fp16"),
-    "compile": ("auto", "off", "default", "reduce-overhead", "max-autotune"),
-}
-WHOLE = {
-    *("num_crops", "workers", "train_clips", "eval_clips", "batch_size", "iterations", "seed"),
-    *("eval_every", "save_every", "log_every", "accumulate", "patience", "keep"),
-}
-RANGES: dict[str, tuple[float, float, str]] = {
-    "width": (1e-3, 16, "a factor on the channels from 0.001 to 16"),
-    "num_crops": (1, 4096, "1 crop or more"),
-    "crop_seconds": (1e-3, 3600, "seconds, more than 0 and at most 3600"),
-    "select_dropout": (0, 0.999, "a probability below 1"),
-    "dropout_scale": (0, 1.9, "a factor from 0 to 1.9: the largest dropout is 0.5"),
-    "clip_seconds": (1e-3, 3600, "seconds, more than 0 and at most 3600"),
-    "workers": (1, 4096, "1 thread or more"),
-    "mixup_alpha": (1e-3, 1e3, "a number above 0, such as 1"),
-    "gain_db": (0, 100, "0 for none, or dB up to 100"),
-    "shift_seconds": (0, 3600, "0 for none, or seconds up to 3600"),
-    "train_clips": (1, 10_000_000, "1 to 10 000 000 clips"),
-    "eval_clips": (1, 10_000_000, "1 to 10 000 000 clips"),
-    "batch_size": (1, 1_000_000, "1 clip or more"),
-    "iterations": (1, 2**53, "1 step or more"),
-    "max_minutes": (1e-6, 1e9, "minutes, more than 0"),
-    "learning_rate": (1e-12, 1e3, "a step size above 0, such as 1e-3"),
-    "accumulate": (1, 1_000_000, "1 part or more"),
-    "clip_grad_norm": (1e-12, 1e12, "a norm above 0"),
-    "ema": (0, 0.999999999, "a decay from 0 to below 1, such as 0.9999"),
-    "patience": (1, 2**53, "1 evaluation or more"),
-    "keep": (1, 1_000_000, "1 checkpoint or more"),
-    "global_weight": (0, 1e6, "a weight from 0 on"),
-    "local_weight": (0, 1e6, "a weight from 0 on"),
-    "seed": (0, 2**31 - 1, "a whole number from 0 to 2147483647"),
-    "eval_every": (1, 2**53, "1 step or more"),
-    "save_every": (1, 2**53, "1 step or more"),
-    "log_every": (1, 2**53, "1 step or more"),
-}
+class _Kind(NamedTuple):
+    """What a field may be."""
+
+    base: Any  # bool, int, float, str, Path, or the tuple of a Literal's choices
+    optional: bool
+    several: bool  # a tuple of them
+    limits: Range | None
+
+
+@cache
+def _kinds(part: Any) -> dict[str, _Kind]:
+    """The kind of every field of a dataclass, by name."""
+    return {name: _kind(hint) for name, hint in get_type_hints(part, include_extras=True).items()}
+
+
+def _kind(hint: Any) -> _Kind:
+    limits = None
+    if get_origin(hint) is Annotated:
+        hint, *extras = get_args(hint)
+        limits = next((extra for extra in extras if isinstance(extra, Range)), None)
+    options = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else (hint,)
+    (base,) = (option for option in options if option is not type(None))
+    several = get_origin(base) is tuple
+    if several:
+        base = get_args(base)[0]
+    if get_origin(base) is Literal:
+        base = get_args(base)
+    return _Kind(base, type(None) in options, several, limits)
+
+
+def _wanted(kind: _Kind, value: Any) -> str | None:
+    """What is wanted in place of a value; None where it is fine."""
+    if value is None:
+        return None if kind.optional else "give a value"
+    if kind.several:
+        fits = isinstance(value, tuple) and all(isinstance(item, kind.base) for item in value)
+        return None if fits else "wanted a list"
+    if isinstance(kind.base, tuple):
+        return None if value in kind.base else f"choose one of {', '.join(kind.base)}"
+    if kind.base in (int, float):
+        accepted = int if kind.base is int else (int, float)
+        low, high, wanted = kind.limits or Range(-float("inf"), float("inf"), "a number")
+        number = isinstance(value, accepted) and not isinstance(value, bool)
+        return None if number and low <= value <= high else f"wanted {wanted}"
+    names = {bool: "True or False", str: "a text", Path: "a path"}
+    return None if isinstance(value, kind.base) else f"wanted {names[kind.base]}"
+
+
+def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
+    """Parse the flags of train.py over the values of ``--preset``.
+
+    Raises:
+        UserError: an unknown preset. Unknown flags and values print what is known and exit with status 2.
+    """
+    from .flags import parse  # half a second, which a program that builds its config itself does not pay
+
+    preset = "paper"
+    for i, argument in enumerate(arguments):
+        if argument == "--preset" and i + 1 < len(arguments):
+            preset = arguments[i + 1]
+        elif argument.startswith("--preset="):
+            preset = argument.removeprefix("--preset=")
+    if preset not in PRESETS:
+        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    config: TrainConfig = parse(TrainConfig, arguments, "train.py", PRESETS[preset]())
+    return config
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -298,18 +329,22 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
     """The config that `to_json` wrote.
 
     Raises:
-        UserError: an entry that this version does not know.
+        UserError: an entry that this version does not know, of the wrong kind, or outside its limits.
     """
-    parts = {"model": ModelConfig, "data": DataConfig, "feed": FeedConfig, "optim": OptimConfig, "run": RunConfig}
-    paths = {"data", "eval_data", "labels", "run_dir", "init_from"}
 
     def part(kind: type, entries: dict[str, Any]) -> Any:
-        known = {field.name for field in fields(kind)}
-        if unknown := sorted(set(entries) - known):
-            raise UserError(f"the recorded config has {unknown[0]!r}, which this version of glat does not know")
-        as_fields = {k: Path(v) if k in paths and v is not None else v for k, v in entries.items()}
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in as_fields.items()})
+        kinds = _kinds(kind)
+        if unknown := sorted(set(entries) - set(kinds)):
+            raise UserError(f"the recorded config has {unknown[0]!r}: a newer glat wrote it; update glat to use it")
+        return kind(**{name: _from_json(kinds[name], value) for name, value in entries.items()})
 
+    parts = {"model": ModelConfig, "data": DataConfig, "feed": FeedConfig, "optim": OptimConfig, "run": RunConfig}
     config = TrainConfig(preset=values["preset"], **{name: part(kind, values[name]) for name, kind in parts.items()})
     check(config)
     return config
+
+
+def _from_json(kind: _Kind, value: Any) -> Any:
+    if kind.several and isinstance(value, list):
+        return tuple(value)
+    return Path(value) if kind.base is Path and isinstance(value, str) else value

@@ -1,13 +1,13 @@
 """GL-AT: a global stream, the selection of its crops, a local stream, and their fusion."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from .backbones import Backbone, build
-from .config import CHOICES, ModelConfig
+from .config import CropPooling, ModelConfig
 from .errors import UserError
 from .frontend import to_float
 from .kernels import Crops, select_crops
@@ -95,9 +95,10 @@ class GlobalLocal(nn.Module):
                 f"--frame-classifier local: a {type(local_).__name__} of {local_.channels} features cannot score the "
                 f"{global_.channels} of the {type(global_).__name__}; choose global, or one network for both streams"
             )
-        if config.crop_pooling not in CHOICES["crop_pooling"]:
-            known = ", ".join(CHOICES["crop_pooling"])
-            raise UserError(f"crop_pooling is {config.crop_pooling!r}; choose one of {known}")
+        if config.crop_pooling not in get_args(CropPooling):
+            raise UserError(
+                f"crop_pooling is {config.crop_pooling!r}; choose one of {', '.join(get_args(CropPooling))}"
+            )
         if config.freeze_global:
             global_.requires_grad_(False)
 

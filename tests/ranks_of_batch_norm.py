@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from glat.cli import parse_train_config
+from glat.config import parse_train_config
 from glat.ranks import joined
 
 spec = importlib.util.spec_from_file_location("train", Path(__file__).resolve().parents[1] / "train.py")

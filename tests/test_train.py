@@ -21,8 +21,9 @@ from sounds import opened
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from glat.backbones import BACKBONES
-from glat.cli import parse_train_config, reporting_user_errors
+from glat.cli import reporting_user_errors
 from glat.commands.evaluate import Evaluate
+from glat.config import parse_train_config
 from glat.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,6 +9,7 @@ import tyro
 
 from glat.cli import reporting_user_errors
 from glat.errors import UserError
+from glat.flags import parse
 from glat.outputs import Kind, Output
 
 from . import markdown, page, read_report
@@ -56,7 +57,7 @@ def _write(output: Output, text: str) -> None:
 def main() -> None:
     """Entry point."""
     with reporting_user_errors():
-        command = tyro.cli(ReportCommand, prog="python -m bench.report", config=(tyro.conf.OmitArgPrefixes,))
+        command = parse(ReportCommand, sys.argv[1:], "python -m bench.report")
         sys.exit(command())
 
 
