@@ -225,7 +225,7 @@ def check(config: TrainConfig) -> None:
     parts: tuple[Any, ...] = (config.model, config.data, config.feed, config.optim, config.run)
     for part in parts:
         for name, value in vars(part).items():
-            if wanted := _wanted(_kinds(type(part))[name], value):
+            if wanted := _wanted(_kinds(part.__class__)[name], value):
                 raise UserError(f"--{name.replace('_', '-')} is {value!r}; {wanted}")
     if config.data.mix and config.data.data is None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")

@@ -217,8 +217,8 @@ def test_clips_that_make_the_loss_nan_are_named_and_kept(on_nan, tmp_path, monke
     module = train_module()
     read = module.data.load
 
-    def with_a_bad_clip(**arguments):
-        sets = read(**arguments)
+    def with_a_bad_clip(*args, **arguments):
+        sets = read(*args, **arguments)
         waves = sets.train.waves / 32767.0
         waves[5] = torch.nan
         return replace(sets, train=replace(sets.train, waves=waves))
@@ -253,8 +253,8 @@ def test_a_recording_that_vanishes_is_left_out_and_counted_once(recordings, tmp_
     module = train_module()
     read, gone = module.data.load, []
 
-    def and_one_vanishes(**arguments):
-        sets = read(**arguments)
+    def and_one_vanishes(*args, **arguments):
+        sets = read(*args, **arguments)
         gone.append(sets.evaluation.names[0])
         (data / gone[0]).unlink()
         return sets

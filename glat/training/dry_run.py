@@ -47,7 +47,7 @@ def lines(
     held = _bytes(model.state_dict()) + _bytes(learner.state_dict()) + 4 * trained  # and gradients
     epoch = -(-clips // batch_size)
     return [
-        to_json_text(to_json(config), indent=2),
+        *to_json_text(to_json(config), indent=2).splitlines(),
         f"parameters  {parameters:,}, of which {trained:,} are trained",
         f"FLOPs       {flops / 1e9:,.2f} G a step of {batch_size} clips, forward and backward: matrix products and "
         "convolutions, a multiplication and an addition being two",
