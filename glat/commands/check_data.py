@@ -88,6 +88,7 @@ def _print(report: Report) -> None:
     facts = Table("", "training", "evaluation")
     sides = [usable(side) for side in report.sides()]
     facts.add_row("clips", *(str(len(side)) for side in sides))
+    facts.add_row("without a label", *(str(sum(not sound.labels for sound in side)) for side in sides))
     facts.add_row("hours", *(f"{sum(sound.seconds for sound in side) / 3600:.2f}" for side in sides))
     facts.add_row("seconds", *(_range([sound.seconds for sound in side]) for side in sides))
     facts.add_row("rates, Hz", *(_values(sound.rate_hz for sound in side) for side in sides))

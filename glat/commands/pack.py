@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..data.packs.write import SKIPPED, pack
+from ..data.packs.write import CLIPS, SKIPPED, pack
 from ..errors import UserError
 from ..terminal import Console
 from .source import SourceFlags
@@ -77,5 +77,7 @@ class Pack(SourceFlags):
             console.print(f"and {len(packed.skipped) - 10} more")
         if packed.skipped:
             console.print(f"all {len(packed.skipped)} that were left out: {self.out / SKIPPED}")
+        if packed.remarks:
+            console.print(f"note: {packed.remarks} clips are odd, and packed; {self.out / CLIPS} says how")
         console.print(f"{packed.clips} clips in {self.out}, {time.perf_counter() - started:.0f} s")
         return 0

@@ -192,6 +192,7 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
         targets=Targets(np.concatenate([shard.targets.packed for shard in shards]), first.num_classes),
         names=names,
         folds=tuple(f for s in shards for f in s.folds) if any(f for s in shards for f in s.folds) else None,
+        remarks=tuple(remark for shard in shards for remark in shard.remarks),
         classes=classes,
         sample_rate_hz=first.sample_rate_hz,
         clip_samples=first.clip_samples,

@@ -46,6 +46,7 @@ class Shard:
     lengths: NDArray[np.int64]  # [K]
     folds: list[str]
     targets: Targets
+    remarks: list[tuple[str, ...]]
     classes: tuple[str, ...] | None
     num_classes: int
     sample_rate_hz: int
@@ -104,6 +105,7 @@ def _read(path: Path, file: Any) -> Shard:
         if not ((lengths >= 1) & (lengths <= S)).all():
             raise UserError(f"{path}: its lengths are not all from 1 to {S}, the width of its rows; pack it again")
     folds = [_text(fold) for fold in _column(path, file, "fold", rows)] if "fold" in file else [""] * rows
+    remarks = [_text(remark) for remark in _column(path, file, "remarks", rows)] if "remarks" in file else [""] * rows
     classes = tuple(clean(_text(name)) for name in file["classes"][:]) if "classes" in file else None
     if classes is not None and (len(classes) != targets.shape[1] or len(set(classes)) < len(classes)):
         _refuse_classes(path, classes, targets.shape[1])
@@ -116,6 +118,7 @@ def _read(path: Path, file: Any) -> Shard:
         lengths=lengths[index],
         folds=[folds[i] for i in index],
         targets=Targets.from_dense(targets[index]),
+        remarks=[tuple(filter(None, remarks[i].split("; "))) for i in index],
         classes=classes,
         num_classes=targets.shape[1],
         sample_rate_hz=_sample_rate(path, file),

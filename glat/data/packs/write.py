@@ -54,6 +54,7 @@ class Packing:
 
     clips: int
     skipped: tuple[Skipped, ...]
+    remarks: int = 0  # clips of which clips.csv says what is odd
 
 
 @dataclass(frozen=True)
@@ -254,6 +255,7 @@ def _fill_shard(path: Path, task: Shard) -> None:
     packed: list[tuple[Recording, Clip]] = []
     lengths: list[int] = []
     hashes: list[bytes] = []
+    remarks: list[str] = []
     skipped: list[tuple[str, str]] = []
     with h5py.File(path, "w") as file:
         # A row a chunk lies in one piece, and rows of recordings that turn out bad can be given back.
@@ -270,6 +272,7 @@ def _fill_shard(path: Path, task: Shard) -> None:
                 row[: len(clip.wave)] = clip.wave
             waveform.id.write_direct_chunk((len(packed), 0), row)
             packed.append((recording, clip._replace(wave=row[:0])))
+            remarks.append("; ".join(clip.remarks))
             lengths.append(len(clip.wave))
             hashes.append(hashlib.sha256(clip.wave.data).digest())
         waveform.resize(len(packed), axis=0)
@@ -278,6 +281,7 @@ def _fill_shard(path: Path, task: Shard) -> None:
             file.create_dataset("length", data=np.array(lengths, np.int32)),
             file.create_dataset("sha256", data=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)),
             file.create_dataset("classes", data=task.classes, dtype=h5py.string_dtype()),
+            file.create_dataset("remarks", (len(packed),), data=remarks or None, dtype=h5py.string_dtype()),
             file.create_dataset("skipped", (len(skipped), 2), data=skipped or None, dtype=h5py.string_dtype()),
         ]
         file.attrs.create("sample_rate", task.sample_rate_hz, dtype=np.int32)
@@ -310,21 +314,26 @@ def _columns(classes: tuple[str, ...], packed: list[tuple[Recording, Clip]]) -> 
 def _write_tables(out: Path, plan: dict[str, Any], tasks: list[Shard], skipped: tuple[Skipped, ...]) -> None:
     shards: list[dict[str, Any]] = []
     names: list[str] = []
+    odd = 0  # clips with a remark
     left_out = [(skip.file, skip.reason) for skip in skipped]
     with replaced(out / CLIPS) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = CsvWriter(stream)
-        writer.writerow(("name", "shard", "row", "samples", "source_rate_hz", "channels", "peak", "sha256", "fold"))
+        writer.writerow(
+            ("name", "shard", "row", "samples", "source_rate_hz", "channels", "peak", "sha256", "fold", "remarks")
+        )
         for task in tasks:
             with _opened(task.path) as file:
                 found = [name.decode() for name in file["audio_name"][:]]
                 hashes = file["sha256"][:]
                 columns = [file[name][:] for name in ("length", "source_rate", "channels", "peak")]
                 folds = file["fold"].asstr()[:]
+                remarks = file["remarks"].asstr()[:] if "remarks" in file else [""] * len(found)
                 left_out += [tuple(pair) for pair in file["skipped"].asstr()[:]]
-            for row, (name, length, rate, channels, peak, digest, fold) in enumerate(
-                zip(found, *columns, hashes, folds, strict=True)
+            for row, (name, length, rate, channels, peak, digest, fold, remark) in enumerate(
+                zip(found, *columns, hashes, folds, remarks, strict=True)
             ):
-                facts = (length, rate, channels, f"{peak:.6g}", digest.tobytes().hex(), fold)
+                odd += bool(remark)
+                facts = (length, rate, channels, f"{peak:.6g}", digest.tobytes().hex(), fold, remark)
                 writer.writerow((name, task.path.name, row, *facts))
             content = hashlib.sha256(hashes.tobytes()).hexdigest()
             shards.append({"file": task.path.name, "clips": len(found), "sha256": content})
@@ -336,7 +345,7 @@ def _write_tables(out: Path, plan: dict[str, Any], tasks: list[Shard], skipped: 
         )
     with replaced(out / SKIPPED) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         CsvWriter(stream).writerows([("file", "reason"), *left_out])
-    counts = {"clips": len(names), "names_sha256": fingerprint(names), "skipped": len(left_out)}
+    counts = {"clips": len(names), "names_sha256": fingerprint(names), "skipped": len(left_out), "remarks": odd}
     write_json(out / MANIFEST, plan | {"complete": True} | counts | {"shards": shards})
 
 
@@ -351,4 +360,4 @@ def _read_tables(out: Path) -> Packing:
     manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     with (out / SKIPPED).open(newline="", encoding="utf-8") as stream:
         skipped = tuple(Skipped(row["file"], row["reason"]) for row in csv.DictReader(stream))
-    return Packing(manifest["clips"], skipped)
+    return Packing(manifest["clips"], skipped, manifest.get("remarks", 0))

@@ -3,28 +3,32 @@
 import json
 import os
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedReader, BytesIO, FileIO, RawIOBase
+from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import UserError
+from ...errors import UserError, first_line
 from ..clips import ClipSource, Skipped
 from ..names import clean
 from ..parallel import in_parallel
 from ..targets import Targets
+from . import foreign
 from .audio import read_samples, rounded_up, to_int16
+from .containers import opened
 from .decoding import Header, UnreadableAudio, read_header
 from .folders import AUDIO_SUFFIXES
 from .recording import Recording
 from .resample import resampled_length
 
 _LABEL_SUFFIXES = (".txt", ".cls", ".json")
+_MOST_LABEL_BYTES = 1 << 20
+_LONGEST_LABEL = 1_000  # characters
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -137,7 +141,8 @@ def encoded_from_tar(
 
     A clip is the audio ``key.wav`` (or .flac, .ogg, ...) with its labels in ``key.txt`` or ``key.cls``, several
     joined by ``;`` or one a line, or in ``key.json``: a list of labels, or an object with it as ``labels`` or
-    ``label``. A whole number is an index into `classes`, where these are given and none of them is a number itself.
+    ``label``. No label in such a file: a clip of no class. A whole number is an index into `classes`, where these are
+    given and none of them is a number itself.
 
     Args:
         paths: uncompressed tar files.
@@ -145,7 +150,7 @@ def encoded_from_tar(
         classes: None: all labels that occur, sorted.
 
     Returns:
-        The source, and the clips without labels, with unknown ones, or whose header says that they are damaged.
+        The source, and the clips without a file of labels, with unknown ones, or that are seen to be damaged.
 
     Raises:
         UserError: a file that is no uncompressed tar; no readable clip.
@@ -154,8 +159,8 @@ def encoded_from_tar(
     skipped: list[Skipped] = []
     for path in paths:
         for name, offset, size, labels in _members(path, skipped):
-            found = [_class_name(label, classes) for label in labels]
-            if not found:
+            found = [_class_name(label, classes) for label in labels or ()]
+            if labels is None:
                 skipped.append(Skipped(name, f"has no labels beside it ({', '.join(_LABEL_SUFFIXES)})"))
             elif classes is not None and not set(found) <= set(classes):
                 skipped.append(Skipped(name, f"has the unknown label {min(set(found) - set(classes))!r}"))
@@ -180,8 +185,8 @@ def _open(
             if item.offset < 0:
                 header, size = read_header(item.path), item.path.stat().st_size
             else:
-                with FileIO(item.path) as file:
-                    stream = BufferedReader(_Part(file, item.offset, item.size))
+                with item.path.open("rb") as file:
+                    stream = opened(file, ((item.offset, item.offset + item.size),))
                     header, size = read_header(item.path, stream), item.size
             if not resampled_length(header.frames, header.rate_hz, sample_rate_hz):
                 raise UnreadableAudio(item.path, f"holds no samples at {sample_rate_hz} Hz")
@@ -227,8 +232,9 @@ def _open(
     return source, tuple(skipped)
 
 
-def _members(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int, int, list[str]]]:
-    """(name, offset, size, labels) of every audio file in a tar file; what cannot be read is added to `skipped`."""
+def _members(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int, int, list[str] | None]]:
+    """(name, offset, size, labels or None) of every sound in a tar file; what cannot be read is added to `skipped`."""
+    others: Counter[str] = Counter()  # members that are neither, by suffix
     audio: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, list[str]] = {}
     try:
@@ -237,9 +243,13 @@ def _members(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int, int
             while (member := _next(tar, path, skipped)) is not None:
                 suffix = PurePosixPath(member.name).suffix
                 stem = member.name.removesuffix(suffix)
-                if not member.isfile():
+                if member.isdir():
                     continue
-                if suffix.lower() in AUDIO_SUFFIXES:
+                if not member.isfile():
+                    skipped.append(Skipped(f"{path.name}/{member.name}", "is a link or device, and no file of its own"))
+                elif suffix.lower() in AUDIO_SUFFIXES or (
+                    suffix.lower() in foreign.SUFFIXES and foreign.is_available()
+                ):
                     if member.issparse():
                         skipped.append(Skipped(f"{path.name}/{member.name}", "is stored sparse; write the tar anew"))
                     elif stem in audio:
@@ -249,19 +259,26 @@ def _members(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int, int
                     else:
                         audio[stem] = member
                 elif suffix.lower() in _LABEL_SUFFIXES:
-                    text = tar.extractfile(member)
-                    assert text is not None  # of a regular file there is always one
                     try:
-                        labels.setdefault(stem, []).extend(_parse_labels(suffix.lower(), text.read()))
-                    except ValueError as error:
-                        skipped.append(Skipped(f"{path.name}/{member.name}", f"holds no labels ({error})"))
+                        found = _read_labels(tar, member, suffix.lower())
+                        labels.setdefault(stem, []).extend(found)
+                    except (ValueError, RecursionError) as error:
+                        reason = first_line(error)[:100]
+                        skipped.append(Skipped(f"{path.name}/{member.name}", f"holds no labels ({reason})"))
+                else:
+                    others[suffix.lower()] += 1
                 tar.members.clear()  # type: ignore[attr-defined]  # the stubs lack it; else it keeps all it has seen
     except (OSError, tarfile.TarError) as error:
         raise UserError(
             f"{path}: cannot be read as an uncompressed tar file ({error}); write it with tar -cf"
         ) from error
+    for suffix, count in sorted(others.items()):
+        what = foreign.advice(suffix) if suffix in foreign.SUFFIXES else "they are neither sounds nor labels"
+        skipped.append(Skipped(path.name, f"{count} members {suffix or 'without a suffix'}: {what}"))
     for stem, member in audio.items():
-        yield f"{path.name}/{member.name}", member.offset_data, member.size, sorted(set(labels.get(stem, [])))
+        of_clip = labels.get(stem)
+        name = f"{path.name}/{member.name}"
+        yield name, member.offset_data, member.size, None if of_clip is None else sorted(set(of_clip))
 
 
 def _next(tar: tarfile.TarFile, path: Path, skipped: list[Skipped]) -> tarfile.TarInfo | None:
@@ -272,42 +289,35 @@ def _next(tar: tarfile.TarFile, path: Path, skipped: list[Skipped]) -> tarfile.T
         return None
 
 
+def _read_labels(tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> Iterable[str]:
+    """The labels in a member; ValueError where there can be none."""
+    if member.issparse() or member.size > _MOST_LABEL_BYTES:
+        raise ValueError(f"{member.size} bytes{', stored sparse' if member.issparse() else ''}")
+    text = tar.extractfile(member)
+    assert text is not None  # of a regular file there is always one
+    labels = list(_parse_labels(suffix, text.read()))
+    if any(len(label) > _LONGEST_LABEL for label in labels):
+        raise ValueError(f"a label of {max(map(len, labels))} characters")
+    return labels
+
+
 def _parse_labels(suffix: str, data: bytes) -> Iterable[str]:
     value = data.decode()
     if suffix == ".json":
         parsed = json.loads(value)
         if isinstance(parsed, dict):
-            parsed = parsed.get("labels", parsed.get("label", []))
+            parsed = parsed["labels"] if "labels" in parsed else parsed.get("label")
+            if parsed is None:
+                raise ValueError("neither labels nor label is there, or it is null")
         parts = parsed if isinstance(parsed, list) else [parsed]
+        if not all(isinstance(part, str | int | float) for part in parts):
+            raise ValueError("labels that are neither text nor numbers")
         value = ";".join(str(part) for part in parts)
     return [label for part in value.splitlines() for label in map(clean, part.split(";")) if label]
 
 
 def _class_name(label: str, classes: tuple[str, ...] | None) -> str:
-    if classes is None or not label.isdecimal() or int(label) >= len(classes):
+    if classes is None or not label.isdecimal() or len(label) > 9 or int(label) >= len(classes):
         return label
     # Where classes are called by numbers, another number is another class, and no index.
     return label if any(name.isdecimal() for name in classes) else classes[int(label)]
-
-
-class _Part(RawIOBase):
-    """Some bytes of a file, as a file."""
-
-    def __init__(self, file: FileIO, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._start + self._at)
-        count = self._file.readinto(memoryview(buffer)[: max(0, self._size - self._at)]) or 0
-        self._at += count
-        return count

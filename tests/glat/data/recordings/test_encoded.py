@@ -1,11 +1,13 @@
 """Encoded files and tar members: what is opened, what is left out, and that their samples are the file's."""
 
 import json
+import tarfile
 
 import numpy as np
 import pytest
 from sounds import RATE, encoded, noise, write_tar
 
+from glat.data.recordings import foreign
 from glat.data.recordings.audio import read_audio, to_int16
 from glat.data.recordings.decoding import UnreadableAudio
 from glat.data.recordings.encoded import encoded_from_manifest, encoded_from_tar
@@ -131,8 +133,75 @@ def test_members_without_a_place_are_reported_once(tmp_path):
     }
     source, skipped = open_tar(write_tar(tmp_path / "x.tar", members), classes=("dog",))
     assert source.names == ("x.tar/good.wav",)
-    assert sorted({skip.file for skip in skipped}) == [
+    assert sorted({skip.file for skip in skipped}) == ["x.tar"] + [
         f"x.tar/{name}" for name in ("alone.wav", "bad.wav", "broken.json", "broken.wav", "unknown.wav")
+    ]
+
+
+HOSTILE_LABELS = {
+    "deep.json": (b"[" * 100_000 + b"]" * 100_000, "holds no labels (maximum recursion depth"),
+    "digits.json": (b"9" * 5_000, "holds no labels (Exceeds the limit"),
+    "long.txt": (b"9" * 5_000, "holds no labels (a label of 5000 characters)"),
+    "large.txt": (b"x;" * (1 << 20), "holds no labels (2097152 bytes)"),
+    "object.json": (b'{"labels": [{"name": "dog"}]}', "holds no labels (labels that are neither text nor numbers)"),
+    "null.json": (b'{"labels": null}', "holds no labels (neither labels nor label is there, or it is null)"),
+    "bytes.txt": (b"\xff\xfe", "holds no labels ('utf-8' codec"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_LABELS)
+@pytest.mark.parametrize("classes", [None, ("dog", "rain")])
+def test_hostile_labels_are_one_line(tmp_path, name, classes):
+    data, reason = HOSTILE_LABELS[name]
+    key = name.partition(".")[0]
+    members = {"good.wav": encoded(noise()), "good.txt": b"dog", f"{key}.wav": encoded(noise()), name: data}
+    source, skipped = open_tar(write_tar(tmp_path / "x.tar", members), classes=classes)
+    assert source.names == ("x.tar/good.wav",)
+    said = {skip.file: skip.reason for skip in skipped}
+    assert said[f"x.tar/{name}"].startswith(reason)
+    assert not any("\n" in skip.reason or len(skip.reason) > 200 for skip in skipped)
+
+
+def sparse(name, size):
+    """A member that says it is `size` bytes long, and stores one block of them (old GNU format)."""
+    info = tarfile.TarInfo(name)
+    info.size = 512
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[156:157] = b"S"
+    block[386:410] = b"%011o\0%011o\0" % (0, 512)
+    block[483:495] = size.to_bytes(12, "big") if size >> 33 else b"%011o\0" % size
+    if size >> 33:
+        block[483] |= 0x80
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + b"dog".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.wav"])
+def test_sparse_members_of_16_gib_are_one_line(tmp_path, name):
+    path = write_tar(tmp_path / "x.tar", {"good.wav": encoded(noise()), "good.txt": b"dog", "a.wav": encoded(noise())})
+    path.write_bytes(sparse(name, 16 << 30) + path.read_bytes())
+    source, skipped = open_tar(path)
+    assert source.names == ("x.tar/good.wav",)
+    assert any("stored sparse" in skip.reason for skip in skipped)
+
+
+def test_an_empty_label_is_a_clip_of_no_class(tmp_path):
+    members = {"a.wav": encoded(noise()), "a.txt": b"dog", "b.wav": encoded(noise()), "b.txt": b"\n"}
+    members |= {"c.wav": encoded(noise()), "c.json": b'{"labels": []}'}
+    source, skipped = open_tar(write_tar(tmp_path / "x.tar", members))
+    assert skipped == ()
+    assert source.targets.dense().tolist() == [[True], [False], [False]]
+
+
+def test_members_that_are_left_out_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign, "is_available", lambda: False)
+    members = {"a.wav": encoded(noise()), "a.txt": b"dog", "b.m4a": b"", "c.m4a": b"", "d.png": b""}
+    _, skipped = open_tar(write_tar(tmp_path / "x.tar", members))
+    said = [(skip.file, skip.reason.partition(";")[0]) for skip in skipped]
+    assert said == [
+        ("x.tar", "2 members .m4a: libsndfile reads no .m4a files"),
+        ("x.tar", "1 members .png: they are neither sounds nor labels"),
     ]
 
 
