@@ -29,6 +29,7 @@ from glat.machine import device_name, keep_freed_memory, peak_memory_bytes, pick
 from glat.model import build_model
 from glat.ranks import ALONE, Ranks, joined
 from glat.runs import folder as run
+from glat.runs import lock
 from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.terminal import Console
 from glat.training import dry_run
@@ -48,6 +49,7 @@ from glat.training.stop import Output, Stop
 console = Console(soft_wrap=True)
 
 
+@lock.released()
 def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) -> Evaluation | None:
     """Train as `config` says, in its run folder, and return the last evaluation; None after a dry run.
 
@@ -59,7 +61,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
         Stopped: a signal, after the run has saved itself.
     """
     stop = stop or Stop()
-    stop.quiet = not ranks.first
+    stop.quiet, stop.leaving = not ranks.first, lock.release
     started = time.perf_counter()
     console.quiet = not ranks.first
 
@@ -137,7 +139,10 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     deadline = time.perf_counter() + 60 * (optim.max_minutes or math.inf)
     # The untrained model, where the numbers start from; or what an earlier process did not come to.
     result = evaluator.at(first_step) if best.due else None
-    end = first_step if best.exhausted(optim.patience) else steps
+    end = steps
+    if best.exhausted(optim.patience) and first_step < steps:
+        say([f"stopped after {best.why_idle()} at step {first_step} of {steps}"])
+        end = first_step
     with closing(new_feed()) as feed, progress.after(first_step):
         for step in range(first_step, end):
             learner.learn(step, feed.parts(step))
@@ -168,8 +173,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
                 progress.restart_clock()
             idle = best.exhausted(optim.patience)
             if (late or idle) and done < steps:
-                patience = f"{best.since} evaluations without a better fused mAP (--patience)"
-                why = f"{optim.max_minutes:g} minutes (--max-minutes)" if late else patience
+                why = f"{optim.max_minutes:g} minutes (--max-minutes)" if late else best.why_idle()
                 say([f"stopped after {why} at step {done} of {steps}"])
                 break
 

@@ -7,10 +7,10 @@ comes at once.
 
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .errors import UserError
 
@@ -197,6 +197,14 @@ class TrainConfig:
     feed: FeedConfig = field(default_factory=FeedConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    typed: ClassVar[frozenset[str]] = frozenset()  # flags that were typed, whatever their values; not recorded
+
+    def with_typed(self, arguments: Sequence[str]) -> "TrainConfig":
+        """The same config, which knows the flags among `arguments` as typed."""
+        flags = {a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")}
+        config = replace(self)
+        object.__setattr__(config, "typed", frozenset(flags | {flag.removeprefix("no_") for flag in flags}))
+        return config
 
 
 def paper() -> TrainConfig:
@@ -314,7 +322,7 @@ def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
     if preset not in PRESETS:
         raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     config: TrainConfig = parse(TrainConfig, arguments, "train.py", PRESETS[preset]())
-    return config
+    return config.with_typed(arguments)
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -322,6 +330,7 @@ def to_json(config: Any) -> dict[str, Any]:
     return {
         key: to_json(value) if is_dataclass(value) else str(value) if isinstance(value, Path) else value
         for key, value in vars(config).items()
+        if key != "typed"
     }
 
 

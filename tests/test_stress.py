@@ -110,6 +110,32 @@ def test_a_signal_ends_a_run_at_once_or_after_the_step_and_nothing_is_lost(train
     print("", *table, sep="\n")
 
 
+def test_of_two_processes_on_one_folder_one_trains_and_the_other_says_so(trainer, whole, tmp_path, moments):
+    for turn in range(10 if LONG else 2):
+        folder = tmp_path / f"run{turn}"
+        first = start(trainer, folder)
+        time.sleep(moments.uniform(0, whole[1]) if turn else 0)
+        second = trainer.start(tmp_path / f"second{turn}", *RUN, "--run-dir", folder, "--resume", "auto")
+        statuses = [first.wait(), second.wait()]
+        for process in (first, second):
+            said = process.err.read_text()
+            if process.status != 0:
+                assert process.status == 2
+                assert " trains in " in said or "was taken by another run" in said
+                assert said.count("\n") == 1, said
+        assert 0 in statuses
+        assert_same_run(whole[0], folder)
+
+
+def test_a_run_that_is_made_longer_is_one_that_was_started_so(trainer, tmp_path):
+    run = (*RUN, "--schedule", "constant")
+    for name, steps in (("whole", 24), ("longer", 16), ("longer", 24)):
+        more = ("--iterations", steps, "--run-dir", tmp_path / name, "--resume", "auto")
+        status, _, complained = trainer.run(tmp_path / "said", *run, *more)
+        assert status == 0, complained
+    assert_same_run(tmp_path / "whole", tmp_path / "longer")
+
+
 @pytest.mark.parametrize("most_bytes", [None] if not LONG else range(8))
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(trainer, whole, tmp_path, moments, most_bytes):
     folder = tmp_path / "run"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +23,7 @@ from ..data import Data, Skipped
 from ..errors import UserError
 from ..files import remove_temporary, replaced, to_json_text, write_json, write_new_json
 from ..model import GlobalLocal, build_model
-from . import checkpoints
+from . import checkpoints, lock
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
@@ -31,8 +32,8 @@ _RECORDED = re.compile(
     rf"{SKIPPED}|{METRICS}|evaluation\.json|{WEIGHTS}|{BEST_WEIGHTS}|nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
 )
 ALLOW = "--allow-code {module} (in Python, allow_code=['{module}'])"
-# Flags that a resumed run may change: they say how a process runs, not what it computes.
-CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers")
+# Flags that a resumed run may change: how a process runs, not what it computes; and how long a run is.
+CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers", "iterations")
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,14 @@ def resumed(config: TrainConfig) -> Resumed:
     """The config to run, with its folder, and the newest whole checkpoint.
 
     A resumed run takes its recorded config, whatever was chosen for the machine then included, and the `CHANGEABLE`
-    flags that are given. Nothing is written.
+    flags that are given. Of a run that goes on the lock is taken; else nothing is written.
 
     Raises:
-        UserError: a folder that holds a run already and is not resumed, or one to resume that holds none; a flag that
-            differs from the recorded config; weights whose checkpoints are gone; checkpoints, all of them damaged.
+        UserError: a run that another process trains; a folder that holds a run already and is not resumed, or one to
+            resume that holds none; a flag that is given, differs from the record and may not change; weights whose
+            checkpoints are gone; checkpoints, all of them damaged.
     """
-    folder, resume = config.run.run_dir, config.run.resume
+    folder, resume, typed = config.run.run_dir, config.run.resume, config.typed
     if config.run.dry_run:
         return Resumed(config, None, [])  # writes nothing, so it may look at any settings
     if resume not in (None, "auto"):
@@ -83,6 +85,7 @@ def resumed(config: TrainConfig) -> Resumed:
         # Hidden files may be what a kill left of this very start.
         if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
             raise UserError(f"--run-dir {folder} exists and holds no run; choose another")
+        lock.check(folder)
         return Resumed(config, None, [])
     if resume is None:
         raise UserError(
@@ -92,11 +95,17 @@ def resumed(config: TrainConfig) -> Resumed:
     asked, found = config.model, recorded.model
     refuse_unnamed([found.backbone], [asked.backbone], folder, "--backbone {name}")
     refuse_unnamed([found.local_backbone], [asked.local_backbone or ""], folder, "--local-backbone {name}")
-    _check_same(config, recorded, folder)
+    going_on = _going_on(config, typed, recorded, folder)
+    lock.take(folder)
     checkpoint, notes = checkpoints.newest(folder)
+    if checkpoint is not None and (done := int(checkpoint.stem)) > (going_on.optim.iterations or done):
+        raise UserError(
+            f"--iterations is {going_on.optim.iterations}, and the run in {folder} has made {done} steps; give more, "
+            "or leave it out"
+        )
     if checkpoint is None and (folder / WEIGHTS).exists():
         raise UserError(f"{folder} has weights and no checkpoint: it cannot go on, and starting anew would lose them")
-    return Resumed(_with_changes(recorded, config), checkpoint, notes)
+    return Resumed(going_on, checkpoint, notes)
 
 
 def _absolute(config: TrainConfig) -> TrainConfig:
@@ -107,34 +116,39 @@ def _absolute(config: TrainConfig) -> TrainConfig:
     return replace(config, model=resolved(config.model), data=resolved(config.data))
 
 
-def _with_changes(recorded: TrainConfig, asked: TrainConfig) -> TrainConfig:
-    """The recorded config with the flags of this process."""
-    default = PRESETS[asked.preset]()
-    parts = {}
-    for part in ("feed", "optim", "run"):
-        now, usual = getattr(asked, part), getattr(default, part)
-        changes = {
-            name: value
-            for name, value in vars(now).items()
-            if name in CHANGEABLE and (name == "run_dir" or value != getattr(usual, name))
-        }
-        parts[part] = replace(getattr(recorded, part), **changes)
-    return replace(recorded, **parts)
+def _going_on(asked: TrainConfig, typed: Collection[str], recorded: TrainConfig, folder: Path) -> TrainConfig:
+    """The recorded config with the flags that are given now and may change.
 
+    A flag is given where it was typed, or has another value than its default (a config that Python code made).
 
-def _check_same(asked: TrainConfig, recorded: TrainConfig, folder: Path) -> None:
-    """Raise where a flag was given that the recorded run does not have."""
-    if asked.preset != recorded.preset:
+    Raises:
+        UserError: a flag that is given, differs from the record and may not change.
+    """
+    if asked.preset != recorded.preset and ("preset" in typed or asked.preset != TrainConfig().preset):
         raise UserError(f"--preset is {asked.preset}, and the run in {folder} has {recorded.preset}; give that")
     default = PRESETS[asked.preset]()
+    parts = {}
     for part in ("model", "data", "feed", "optim", "run"):
+        changes = {}
         for name, value in vars(getattr(asked, part)).items():
             before = getattr(getattr(recorded, part), name)
-            if name not in CHANGEABLE and value not in (getattr(getattr(default, part), name), before):
-                flag = "--" + name.replace("_", "-")
+            given = name in typed or value != getattr(getattr(default, part), name)
+            if not given or value == before:
+                continue
+            if name not in CHANGEABLE:
                 raise UserError(
-                    f"{flag} is {value}, and the run in {folder} has {before}; leave it out to go on with it"
+                    f"--{name.replace('_', '-')} is {value}, and the run in {folder} has {before}; "
+                    "leave it out to go on with it"
                 )
+            if name == "iterations" and recorded.optim.schedule != "constant":
+                raise UserError(
+                    f"--iterations is {value}, and the learning rate of the run in {folder} falls to zero at step "
+                    f"{before} (--schedule {recorded.optim.schedule}): start a new run from its weights with "
+                    f"--init-from {shlex.quote(str(folder))}, or one with --schedule constant, which can be made longer"
+                )
+            changes[name] = value
+        parts[part] = replace(getattr(recorded, part), **changes)
+    return replace(recorded, **parts)
 
 
 def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
@@ -152,8 +166,9 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     assert config.run.run_dir is not None
     folder = config.run.run_dir
     fingerprint = fingerprint_of(data)
-    if config.run.resume is not None and (folder / CONFIG).exists():
-        if open_run(folder).fingerprint != fingerprint:
+    if config.run.resume is not None and lock.holds(folder):
+        recorded = open_run(folder)
+        if recorded.fingerprint != fingerprint:
             raise UserError(
                 f"the recordings are not those that {folder} was started with{_newly_left_out(folder, data)}; "
                 "restore them to go on, or start a new run"
@@ -161,6 +176,10 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
         if not (folder / SKIPPED).exists():  # killed between the two files
             write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
         remove_temporary(folder, folder / checkpoints.FOLDER)
+        if recorded.config.optim.iterations != config.optim.iterations:
+            entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            entries["config"]["optim"]["iterations"] = config.optim.iterations
+            write_json(folder / CONFIG, entries)
         return folder
     entries = {
         "config": to_json(config),
@@ -171,12 +190,15 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.take(folder)
         remove_temporary(folder)
         # A folder with a config is a run. Exclusive: of two processes that start at once, one gets the folder.
         write_new_json(folder / CONFIG, entries)
         write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
     except FileExistsError:
-        raise UserError(f"--run-dir {folder} was taken by another run meanwhile; choose another") from None
+        raise UserError(
+            f"--run-dir {folder} was taken by another run meanwhile; choose another, or add --resume auto"
+        ) from None
     except OSError as error:
         raise UserError(f"--run-dir {folder} cannot be written ({error.strerror}); choose another") from None
     return folder

@@ -24,6 +24,10 @@ class Best:
         else:
             self.since += 1
 
+    def why_idle(self) -> str:
+        """What to print where `exhausted`."""
+        return f"{self.since} evaluations without a better fused mAP (--patience)"
+
     def exhausted(self, patience: int | None) -> bool:
         """Whether ``--patience`` ends the run."""
         return patience is not None and self.since >= patience

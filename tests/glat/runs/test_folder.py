@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from glat.config import TrainConfig, from_json, paper, released, to_json
+from glat.config import TrainConfig, from_json, paper, parse_train_config, released, to_json
 from glat.data import Clips, Data, Skipped, Targets
 from glat.errors import UserError
 from glat.files import replaced
 from glat.model import build_model
+from glat.runs import checkpoints
 from glat.runs import folder as run
 
 
@@ -166,6 +167,46 @@ def test_how_a_process_runs_may_change_on_resuming(finished):
     values["optim"] |= {"on_nan": "skip", "max_minutes": 3.0}
     resumed = run.resumed(from_json(values)).config
     assert (resumed.run.keep, resumed.optim.on_nan, resumed.optim.max_minutes) == (5, "skip", 3.0)
+
+
+def typed(folder, *arguments):
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    return run.resumed(parse_train_config([*arguments, "--run-dir", str(folder), "--resume", "auto"])).config
+
+
+def test_what_was_typed_counts_also_where_it_is_the_default(finished):
+    with pytest.raises(UserError, match="--num-crops is 5, and the run in .* has 2; leave it out"):
+        typed(finished, "--num-crops", "5")
+    with pytest.raises(UserError, match="--amp is True, and the run in .* has False"):
+        typed(finished, "--amp")
+    assert typed(finished, "--num-crops", "2", "--no-amp").model.num_crops == 2
+    values = json.loads((finished / "config.json").read_text())
+    values["config"]["run"]["keep"] = 7
+    values["config"]["preset"] = "released"
+    (finished / "config.json").write_text(json.dumps(values))
+    assert typed(finished).run.keep == 7
+    assert typed(finished, "--keep=2").run.keep == 2
+    with pytest.raises(UserError, match="--preset is paper, and the run in .* has released"):
+        typed(finished, "--preset", "paper")
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_only_a_run_of_one_learning_rate_can_be_made_longer(finished, schedule):
+    values = json.loads((finished / "config.json").read_text())
+    values["config"]["optim"] |= {"schedule": schedule, "iterations": 40}
+    (finished / "config.json").write_text(json.dumps(values))
+    assert typed(finished, "--iterations", "40").optim.iterations == 40
+    if schedule == "cosine":
+        with pytest.raises(UserError, match="falls to zero at step 40 .*--init-from .*, or one with --schedule const"):
+            typed(finished, "--iterations", "60")
+        return
+    longer = typed(finished, "--iterations", "60")
+    run.record(longer, data(), {})
+    assert run.open_run(finished).config.optim.iterations == 60
+    (finished / "checkpoints").mkdir()
+    torch.save(dict.fromkeys(checkpoints.ENTRIES) | {"step": 50}, finished / "checkpoints" / "000000000050.pt")
+    with pytest.raises(UserError, match="--iterations is 45, and the run in .* has made 50 steps; give more"):
+        typed(finished, "--iterations", "45")
 
 
 def test_resuming_with_another_preset_is_refused(finished):
