@@ -35,6 +35,7 @@ from glat.terminal import Console
 from glat.training import dry_run
 from glat.training.augment import augmentation
 from glat.training.calendar import Calendar
+from glat.training.compiling import CompiledStep, mode_for
 from glat.training.evaluator import Evaluator
 from glat.training.feed import Feed, SomeClips, load_batch
 from glat.training.keeper import Keeper
@@ -104,21 +105,20 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     config = ranks.on_first(choose_steps, config, device, len(train), seconds_a_step, ranks.size)
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
 
-    # Compile
-    if optim.compile != "off":
-        # The default casts the backward pass as the forward pass was, which autograd outside compile does not do.
-        if hasattr(torch._functorch.config, "backward_pass_autocast"):  # newer than torch 2.10
-            torch._functorch.config.backward_pass_autocast = "off"
-        # In place: state-dict names stay clean, and the model, which is evaluated, stays uncompiled.
-        training_step.compile(fullgraph=True, mode=optim.compile)
+    # Compile: both streams and the loss as one graph, tried out before the run depends on it
+    compiled = CompiledStep(training_step, mode_for(optim, device), optim, say)
 
     # The run: its learner, its feed of batches, its folder
-    learner = Learner(training_step, model, optim, precision, device, ranks)
+    learner = Learner(compiled, model, optim, precision, device, ranks)
     progress = Progress(console, steps)
     new_feed = partial(
         Feed, train, sampler, loading, config.feed.drawn(batch_size), optim.accumulate, device, ranks, progress.waiting
     )
+    part_size = batch_size // (ranks.size * optim.accumulate)
+    some_rows = torch.arange(config.feed.drawn(part_size)) % len(train)
+    try_compiled = partial(compiled.try_out, learner, partial(load_rows, some_rows))
     if config.run.dry_run:
+        try_compiled()
         with closing(new_feed()) as feed:
             say(dry_run.lines(config, learner, training_step, feed.parts, len(train)))
         return None
@@ -131,8 +131,10 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     keeper = Keeper(folder, config, facts, learner, calendar)
     say(keeper.restore(checkpoint, sampler))
     first_step, best = keeper.first_step, keeper.best
-    bad_steps = BadSteps(folder, train.names, load_rows, learner)
-    part_size = batch_size // (ranks.size * optim.accumulate)
+    try_compiled()
+    if ranks.first:
+        compiled.record_in(folder)
+    bad_steps = BadSteps(folder, train.names, load_rows, learner, compiled)
     evaluator = Evaluator(learner, keeper, sets.evaluation, part_size, loading, console)
 
     # Loop

@@ -12,6 +12,7 @@ from ..data import Batch
 from ..errors import UserError
 from ..files import replaced
 from ..runs.checkpoints import naming_failures
+from .compiling import CompiledStep
 from .learner import Learner, Readout
 
 MOST_NAMED = 8
@@ -26,10 +27,19 @@ class BadSteps:
         names: of all training clips.
         load: the clips of some rows.
         learner: its model, whose weights such a step has not changed, tells which clips it cannot score.
+        compiled: the learner's step, which may be what is wrong.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], load: Callable[[Tensor], Batch], learner: Learner) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        load: Callable[[Tensor], Batch],
+        learner: Learner,
+        compiled: CompiledStep,
+    ) -> None:
         self._folder, self._names, self._load, self._learner = folder, names, load, learner
+        self._compiled = compiled
 
     def explain(self, readout: Readout, heard: Mapping[int, Tensor]) -> list[str]:
         """What to print of the first bad step since the last report; nothing where all were finite.
@@ -39,18 +49,32 @@ class BadSteps:
             heard: rows [B] int64 of each step since the last report.
 
         Raises:
-            UserError: with ``--on-nan stop``, or where too many steps in a row were skipped.
+            UserError: with ``--on-nan stop``, where too many steps in a row were skipped, or where it is torch.compile
+                that is wrong and its mode was asked for.
         """
-        if readout.first_bad is None:
+        step = readout.first_bad
+        if step is None:
             return []
-        return [self._learner.ranks.on_first(self._explain, readout.first_bad, readout, heard[readout.first_bad])]
+        if self._learner.ranks.on_first(self._is_compilers_fault, heard[step]):
+            what = f"gave, at step {step + 1}, a loss or gradients that are not finite, where the uncompiled step's are"
+            self._compiled.give_up(self._learner, what)
+            return []
+        return [self._learner.ranks.on_first(self._explain, step, readout, heard[step])]
+
+    def _is_compilers_fault(self, rows: Tensor) -> bool:
+        return self._compiled.mode != "off" and self._compiled.is_at_fault(
+            self._learner, map(self._load, self._parts(rows))
+        )
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """No more at once than training has."""
+        return rows.split(max(1, len(rows) // (self._learner.ranks.size * self._learner.config.accumulate)))
 
     def _explain(self, step: int, readout: Readout, rows: Tensor) -> str:
         path = self._folder / f"nan-{step + 1:012d}.safetensors"
         names, config = self._names, self._learner.config
         pieces, unscored = [], []
-        # No more at once than training has.
-        for piece in rows.split(max(1, len(rows) // (self._learner.ranks.size * config.accumulate))):
+        for piece in self._parts(rows):
             batch = self._load(piece)
             unscored += [names[int(row)] for row in piece[~_scored(self._learner, batch)]]
             pieces.append(batch)

@@ -11,6 +11,7 @@ from ..data import Data
 from ..data.loading.batches import Choice
 from ..errors import UserError
 from ..machine import Precision, device_name
+from .compiling import mode_for
 
 # A CPU run that names no iterations trains about this long at the speed it starts with, and stops at the limit where
 # the machine gets slower; with loading and evaluation that is less than ten minutes.
@@ -22,7 +23,7 @@ SHOWN_REMARKS = 3
 
 
 def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
-    """Fill in width, regularisation, learning rate and the mode of torch.compile.
+    """Fill in width, regularisation and learning rate.
 
     On a GPU the paper's network as PANNs trains it: SpecAugment, dropout, a constant 1e-3. A CPU sees a few hundred
     steps, in which that network does not even fit its training clips: a quarter of the channels, neither SpecAugment
@@ -40,8 +41,6 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
     if optim.learning_rate is None:
         from_scratch = 1e-3 if on_gpu else 3e-3
         optim = replace(optim, learning_rate=from_scratch if config.model.init_from is None else 2e-4)
-    if optim.compile == "auto":
-        optim = replace(optim, compile="default" if on_gpu and not optim.sync_batch_norm else "off")
     if optim.sync_batch_norm and not on_gpu:
         raise UserError("--sync-batch-norm needs GPUs: PyTorch has it for them only; leave it out")
     if optim.schedule is None:
@@ -105,7 +104,8 @@ def opening_lines(
     model, optim = config.model, config.optim
     train, evaluation = data.train, data.evaluation
     seconds = train.clip_samples / train.sample_rate_hz
-    compiled = "" if optim.compile == "off" else f", compiled in mode {optim.compile}"
+    mode = mode_for(optim, device)
+    compiled = "" if mode == "off" else f", compiled in mode {mode}"
     lines = [
         f"device      {f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason} (--amp){compiled} "
         "(--compile)",
