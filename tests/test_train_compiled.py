@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from glat.cli import parse_train_config
+from glat.config import parse_train_config
 from glat.errors import UserError
+from glat.runs.folder import COMPILED
 from glat.training import compiling
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +38,7 @@ def test_left_to_us_the_run_goes_on_and_its_folder_says_so(train, monkeypatch, t
     assert result.clips == 4
     sentence = "torch.compile (mode default) failed: RuntimeError: no such instruction"
     assert capsys.readouterr().out.count(f"warning: {sentence}; going on uncompiled from the same weights\n") == 1
-    assert json.loads((tmp_path / "run" / compiling.RECORD).read_text())["failure"] == sentence
+    assert json.loads((tmp_path / "run" / COMPILED).read_text())["failure"] == sentence
 
 
 def test_asked_for_the_run_ends(train, tmp_path):

@@ -20,11 +20,11 @@ from ..data import Batch
 from ..errors import UserError
 from ..files import write_json
 from ..losses import Losses
+from ..runs.folder import COMPILED
 
 if TYPE_CHECKING:
     from .learner import Learner
 
-RECORD = "compiled.json"  # in the run's folder
 MOST_SECONDS = 600.0  # of a compilation
 BACKEND = "inductor"
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -154,13 +154,13 @@ class CompiledStep(nn.Module):
             raise UserError(f"{sentence}; leave out --compile {self.mode}, or choose --compile off")
 
     def record_in(self, folder: Path) -> None:
-        """Keep what came of it as `RECORD` in the run's folder, now and when it changes."""
+        """Keep what came of it as `COMPILED` in the run's folder, now and when it changes."""
         self._folder = folder
         self._write()
 
     def _write(self) -> None:
         if self._folder is not None:
-            write_json(self._folder / RECORD, self._facts | {"versions": {"torch": torch.__version__}})
+            write_json(self._folder / COMPILED, self._facts | {"versions": {"torch": torch.__version__}})
 
 
 def _is_finite(learner: "Learner", batch: Batch, step: nn.Module) -> bool:

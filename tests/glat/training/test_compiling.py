@@ -18,6 +18,7 @@ from glat.errors import UserError
 from glat.machine import Precision
 from glat.model import GlobalLocal
 from glat.ranks import ALONE
+from glat.runs.folder import COMPILED
 from glat.training import compiling
 from glat.training.compiling import CompiledStep, cache_folder, mode_for
 from glat.training.learner import Learner
@@ -89,7 +90,7 @@ def test_a_run_goes_on_without_a_compiler_that_fails(backend, said, lines, monke
     assert lines[0].startswith("compiling the training step (mode default, --compile); kept in")
     assert lines[-1].startswith("warning: torch.compile (mode default)")
     assert lines[-1].endswith("going on uncompiled from the same weights")
-    record = json.loads((tmp_path / compiling.RECORD).read_text())
+    record = json.loads((tmp_path / COMPILED).read_text())
     assert record["mode"] == "default"
     assert re.search(said, lines[-1])
     assert lines[-1].startswith(f"warning: {record['failure']}; going on")
@@ -121,7 +122,7 @@ def test_a_step_that_works_stays_compiled_and_leaves_no_trace(lines, monkeypatch
     step.record_in(tmp_path)
     assert step.mode == "default"
     assert [line.split(" in ")[0] for line in lines[1:]] == ["compiled"]
-    assert json.loads((tmp_path / compiling.RECORD).read_text())["failure"] is None
+    assert json.loads((tmp_path / COMPILED).read_text())["failure"] is None
     assert all(p.grad is None for p in learner.model.parameters())
     with torch._dynamo.config.patch(error_on_recompile=True):
         learner.learn(0, [load()])
