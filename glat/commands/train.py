@@ -48,12 +48,14 @@ def train(config: "TrainConfig") -> "Evaluation | None":
         UserError: bad input, before anything is written; a loss that is not finite; a full disk.
         Stopped: SIGTERM or Ctrl-C, after the run has saved itself.
     """
+    from ..config import from_json, to_json
+
     spec = importlib.util.spec_from_file_location("glat_train", script())
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    result: Evaluation | None = module.main(config)
+    result: Evaluation | None = module.main(from_json(to_json(config)))  # paths may be given as text
     return result
 
 

@@ -28,7 +28,7 @@ class Piece:
 
 
 _STYLE = """
-:root { color-scheme: light dark; --edge: #8884; --soft: #888; --bar: #0072b2; }
+:root { color-scheme: light dark; --edge: #8884; --soft: #767676; --bar: #0072b2; }
 * { box-sizing: border-box; }
 body { font: 16px/1.4 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; }
@@ -85,7 +85,7 @@ def _card(piece: Piece) -> str:
     return (
         f'<figure><img src="{quote(piece.picture)}" alt="spectrogram" loading="lazy">'
         f'<div class="bar"><i style="width:{100 * piece.probability:.0f}%"></i></div>'
-        f'<audio controls preload="none" src="{quote(piece.sound)}"></audio>'
+        f'<audio controls preload="metadata" src="{quote(piece.sound)}"></audio>'
         f"<figcaption><b>{piece.probability:.3f}</b>{heard}<br>{times}<br><span>{_text(piece.file)}</span></figcaption>"
         "</figure>"
     )

@@ -15,20 +15,26 @@ THRESHOLD = 0.5  # where neither the user nor the run has any
 
 @dataclass(frozen=True)
 class TaggedEvent:
-    """One sounding of a class, in seconds of its recording.
+    """One sounding of a class.
 
-    The three stream scores are probabilities of the class in the window (a clip of the length that the model was
-    trained on) in whose middle the peak lies.
+    Attributes:
+        file: the recording, "" of an array.
+        label: the class.
+        onset_seconds, offset_seconds: from the first to the end of the last frame, in seconds of the recording.
+        peak_seconds: the middle of the likeliest frame.
+        probability: of the class in that frame.
+        global_, local_, fused: of the class in the window (a clip as long as those of the training) in whose middle the
+            peak lies; local_ is NaN where the model has no local stream.
     """
 
     file: str
     label: str
     onset_seconds: float
     offset_seconds: float
-    peak_seconds: float  # the middle of the likeliest frame
-    probability: float  # of that frame
+    peak_seconds: float
+    probability: float
     global_: float
-    local_: float  # NaN where the model has no local stream
+    local_: float
     fused: float
 
 

@@ -19,41 +19,66 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Crop:
-    """A crop that the selector cut, in seconds of the recording."""
+    """A crop that the selector cut, in seconds of the recording.
+
+    Attributes:
+        label: the class that it was cut for.
+        start_seconds, end_seconds: where it lies.
+        peak: the class's largest frame probability, around which it was cut.
+        peak_seconds: where that frame begins.
+    """
 
     label: str
     start_seconds: float
     end_seconds: float
-    peak: float  # the class's frame probability at the peak
+    peak: float
     peak_seconds: float
 
 
 @dataclass(frozen=True)
 class Tag:
-    """One class in a recording: its probabilities in the window where it is the most likely, and what decided it."""
+    """One class in a recording: its probabilities in the window where it is the most likely, and what decided it.
+
+    Attributes:
+        label: the class.
+        probability: of both streams, fused.
+        global_, local_: of each stream; local_ is NaN where the model has no local stream.
+        decided_by: the crop in which the local stream heard this class best; None where the model has no local stream.
+        crop_probability: what it heard there.
+    """
 
     label: str
-    probability: float  # fused
+    probability: float
     global_: float
-    local_: float  # NaN where the model has no local stream
-    decided_by: Crop | None  # the crop in which the local stream heard this class best; None without a local stream
-    crop_probability: float  # what it heard there
+    local_: float
+    decided_by: Crop | None
+    crop_probability: float
 
 
 class FrameProbs(NamedTuple):
-    """Frame probabilities of a recording."""
+    """Frame probabilities of a recording, of the global stream.
 
-    probs: NDArray[np.float32]  # [T, L]
-    seconds: NDArray[np.float64]  # [T], where each frame begins
+    Attributes:
+        probs: [T, L] float32.
+        seconds: [T] float64, where each frame begins.
+    """
+
+    probs: NDArray[np.float32]
+    seconds: NDArray[np.float64]
 
 
 class WindowProbs(NamedTuple):
-    """Clip probabilities of the windows that a recording was heard in."""
+    """Clip probabilities of the K windows that a recording was heard in.
 
-    seconds: NDArray[np.float64]  # [K], where each window begins
-    fused: NDArray[np.float32]  # [K, L]
-    global_: NDArray[np.float32]  # [K, L]
-    local_: NDArray[np.float32]  # [K, L], NaN where the model has no local stream
+    Attributes:
+        seconds: [K] float64, where each window begins.
+        fused, global_, local_: [K, L] float32, by stream; local_ is NaN where the model has no local stream.
+    """
+
+    seconds: NDArray[np.float64]
+    fused: NDArray[np.float32]
+    global_: NDArray[np.float32]
+    local_: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
