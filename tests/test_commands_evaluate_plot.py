@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from glat import cli
 from glat.commands.trained import TrainedFlags
+from glat.config import parse_train_config
 from glat.data import fingerprint
 from glat.runs.folder import BEST_WEIGHTS
 
@@ -56,7 +57,7 @@ def folder(recordings, tmp_path_factory):
     spec.loader.exec_module(train)
     folder = tmp_path_factory.mktemp("runs") / "one"
     arguments = ["--data", recordings, *TINY, "--iterations", 4, "--log-every", 1, "--run-dir", folder]
-    train.main(cli.parse_train_config([str(argument) for argument in arguments]))
+    train.main(parse_train_config([str(argument) for argument in arguments]))
     return folder
 
 

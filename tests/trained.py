@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from glat import cli
+from glat.config import parse_train_config
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
@@ -24,7 +25,7 @@ def train_main():
 
 def train_here(*flags):
     """Train in this process; returns what `main` does."""
-    return train_main()(cli.parse_train_config([str(flag) for flag in flags]))
+    return train_main()(parse_train_config([str(flag) for flag in flags]))
 
 
 def glat(monkeypatch, *arguments):
