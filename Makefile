@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test test-compiled test-torch-versions stress bench bench-json bench-results bench-compare study lint clean
+.PHONY: train test test-compiled test-torch-versions gpu stress bench bench-json bench-results bench-compare study lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
