@@ -32,9 +32,10 @@ from glat.runs import folder as run
 from glat.runs import lock
 from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.terminal import Console
-from glat.training import dry_run
+from glat.training import agreement, dry_run
 from glat.training.augment import augmentation
 from glat.training.calendar import Calendar
+from glat.training.changed import ChangedFiles
 from glat.training.compiling import CompiledStep, mode_for
 from glat.training.evaluator import Evaluator
 from glat.training.feed import Feed, SomeClips, load_batch
@@ -68,6 +69,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
 
     # Config: what was asked, or what the run to go on with has recorded; the rest is chosen for this machine
     check(config)
+    ranks.agree(agreement.of_program, config)
     config, checkpoint, notes = ranks.on_first(run.resumed, config)
     say(notes)
     torch.manual_seed(config.optim.seed)
@@ -83,6 +85,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     # Data: every rank draws the clips of the whole step and loads its own part
     rate, seed, feed_config = sample_rate_hz_of(config.model.backbone), config.optim.seed, config.feed
     sets = data.load(config.data, rate, loader=feed_config.loader, seed=seed, workers=feed_config.workers)
+    ranks.agree(agreement.of_data, sets)
     train, classes = sets.train, sets.train.classes
     sampler = build_sampler(config.feed.sampler, train.targets, seed)
     left_out = LeftOut(sets.skipped)
@@ -127,6 +130,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     say(opening_lines(config, device, precision, sets, reader, ranks.size))
     folder = ranks.on_first(run.record, config, sets, facts)
     stop.folder = folder
+    changed = ChangedFiles(folder, sets.stamps)
+    ranks.on_first(changed.since_the_start)
     calendar = Calendar(config.run, steps)
     keeper = Keeper(folder, config, facts, learner, calendar)
     say(keeper.restore(checkpoint, sampler))
@@ -167,6 +172,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
             if number or due.save:
                 keeper.save(done, feed.state(), due.evaluate)
                 stop.saved(done, int(number))
+                ranks.on_first(changed.look)
 
             # Evaluate
             if due.evaluate:
@@ -181,6 +187,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
 
     # What came out
     result = result or evaluator.at(end)
+    ranks.on_first(changed.look, True)
     skipped = left_out.of_all(ranks)
     keeper.finish(result, classes, skipped)
     stop.over()

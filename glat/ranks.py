@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -73,6 +73,18 @@ class Ranks:
         dist.gather_object(value, values if self.first else None, dst=0, group=self.group)
         return values if self.first else []
 
+    def agree(self, facts: Callable[..., Mapping[str, Any]], *arguments: Any) -> None:
+        """Check that ``facts(*arguments)`` is the same on every rank.
+
+        Args:
+            facts: returns values by what to call them.
+
+        Raises:
+            UserError: a value differs; rank 0 names the first one, and the other ranks exit.
+        """
+        if self.size > 1:
+            self.on_first(_check_same, self.gather(dict(facts(*arguments))))
+
     def mean(self, values: list[float]) -> list[float]:
         """Element-wise mean over the ranks."""
         if self.size == 1:
@@ -96,6 +108,18 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def _check_same(found: list[dict[str, Any]]) -> None:
+    for rank, others in enumerate(found[1:], 1):
+        for name, ours in found[0].items():
+            if (theirs := others[name]) != ours:
+                if isinstance(ours, list):  # what is in one of them alone
+                    ours, theirs = ([x for x in a if x not in b] or len(a) for a, b in ((ours, theirs), (theirs, ours)))
+                raise UserError(
+                    f"rank {rank} differs from rank 0: {name}: {theirs} there, {ours} on rank 0; start every rank with "
+                    "the same command, code and recordings"
+                )
 
 
 @contextmanager

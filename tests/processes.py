@@ -127,13 +127,14 @@ class Trainer:
         self.server.stdin.flush()
         return json.loads(self.server.stdout.readline())
 
-    def start(self, outputs, *arguments, most_bytes=None, **environment):
+    def start(self, outputs, *arguments, most_bytes=None, hears=None, **environment):
         """A run whose outputs are added to the files ``OUTPUTS.out`` and ``OUTPUTS.err``."""
         paths = [Path(f"{outputs}.{name}") for name in ("out", "err")]
         pid = self.ask(
             arguments=[str(argument) for argument in arguments],
             outputs=[str(path) for path in paths],
             most_bytes=most_bytes,
+            hears=hears and str(hears),
             environment=environment,
         )
         return Forked(self, pid, *paths)

@@ -5,10 +5,14 @@ GLAT_STRESS=SEED makes them many and chooses the moments.
 
 import os
 import random
+import shutil
 import signal
+import socket
 import time
 
+import numpy as np
 import pytest
+import soundfile
 from processes import Trainer, assert_same_run, wait_for
 
 SEED = os.environ.get("GLAT_STRESS")
@@ -134,6 +138,55 @@ def test_a_run_that_is_made_longer_is_one_that_was_started_so(trainer, tmp_path)
         status, _, complained = trainer.run(tmp_path / "said", *run, *more)
         assert status == 0, complained
     assert_same_run(tmp_path / "whole", tmp_path / "longer")
+
+
+def rename_a_class(folder):
+    (folder / "tone").rename(folder / "tones")
+
+
+def remove_two(folder):
+    for name in ("0.wav", "3.wav"):
+        (folder / "tone" / name).unlink()
+
+
+def shorten_one(folder):
+    soundfile.write(folder / "tone" / "2.wav", 0.1 * np.sin(np.arange(9_000)), 16_000)
+
+
+DIFFERENCES = {
+    "two files fewer": (remove_two, (), "number of training clips: "),
+    "another class name": (rename_a_class, (), "training classes: ['tones'] there, ['tone'] on rank 0"),
+    "a shorter file": (shorten_one, (), "lengths of the "),
+    "another flag": (lambda folder: None, ("--num-crops", "1"), "--num-crops: 1 there, 2 on rank 0"),
+}
+
+
+@pytest.mark.parametrize("kind", list(DIFFERENCES)[: None if LONG else 1])
+def test_ranks_that_hear_other_recordings_do_not_train(trainer, tmp_path, kind):
+    spoil, flags, what = DIFFERENCES[kind]
+    rng = np.random.default_rng(0)
+    for label in ("noise", "tone"):
+        (tmp_path / "rank0" / label).mkdir(parents=True)
+        for i in range(8):
+            soundfile.write(tmp_path / "rank0" / label / f"{i}.wav", rng.uniform(-0.5, 0.5, 16_000), 16_000)
+    shutil.copytree(tmp_path / "rank0", tmp_path / "rank1")
+    spoil(tmp_path / "rank1")
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    processes = []
+    for rank in range(2):
+        ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        where = {name: str(value) for name, value in ranks.items()} | {"hears": tmp_path / f"rank{rank}"}
+        run = (*RUN, "--data", tmp_path / "rank0", "--run-dir", tmp_path / "run", *(flags if rank else ()))
+        processes.append(trainer.start(tmp_path / f"said{rank}", *run, **where))
+    statuses = [process.wait() for process in processes]
+    said = [process.err.read_text() for process in processes]
+    assert statuses == [2, 2], said
+    assert said[0].startswith(f"error: rank 1 differs from rank 0: {what}"), said
+    assert said[0].count("\n") == 1
+    assert said[1] == ""
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("most_bytes", [None] if not LONG else range(8))

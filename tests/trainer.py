@@ -10,8 +10,10 @@ import resource
 import runpy
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
+from glat import data
 from glat.training import keeper
 
 TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
@@ -43,6 +45,11 @@ def become(request) -> None:
     if request["most_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["most_bytes"],) * 2)
     os.environ.update(request["environment"])
+    if request["hears"]:  # a rank whose machine has other files at the same path
+        load = data.load
+        data.load = lambda config, *more, **options: load(
+            replace(config, data=Path(request["hears"])), *more, **options
+        )
     sys.argv = [TRAIN, *request["arguments"]]
     status = 0
     try:

@@ -3,7 +3,7 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .stamps import Stamps
 from .targets import Targets
 
 
@@ -122,6 +123,7 @@ class Data(Generic[Source]):
     train: Source
     evaluation: Source
     skipped: tuple[Skipped, ...] = ()
+    stamps: Stamps = field(default_factory=Stamps)  # of the files behind both sides
 
 
 def fingerprint(names: Iterable[str]) -> str:

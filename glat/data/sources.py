@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +22,7 @@ from .recordings.manifest import check_sides, in_folds, read_manifest, split
 from .recordings.recording import Recording
 from .recordings.tables import TableFormat
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
+from .stamps import Stamps
 from .targets import Targets
 
 # Whole recordings are longer than most events, and a clip that one event fills says nothing about when.
@@ -89,7 +90,8 @@ def load(
             config.data, config.eval_data, eval_folds=config.eval_folds, seed=seed, labels=config.labels
         )
         asked.check_pack(packed.train)
-        return packed
+        shards = dict.fromkeys((*packed.train.shards, *packed.evaluation.shards))
+        return replace(packed, stamps=Stamps.of(shards, workers))
     if kind == _TARS:
         return _tars(asked)
     sides = _recordings(asked)
@@ -99,7 +101,7 @@ def load(
         asked.mixed(recorded(cast(Clips, clips)), side, RECORDED_EVENTS)
         for side, clips in (("train", sides.train), ("eval", sides.evaluation))
     )
-    return Data(train, evaluation, sides.skipped)
+    return Data(train, evaluation, sides.skipped, sides.stamps)
 
 
 def load_for_evaluation(
@@ -261,14 +263,16 @@ def _tars(asked: _Asked) -> Data[EncodedClips]:
             classes=source.classes,
             workers=workers,
         )
-        return Data(source, evaluation, skipped + more)
+        stamps = Stamps.of((*source.files, *evaluation.files), asked.workers)
+        return Data(source, evaluation, skipped + more, stamps)
     present = source.targets.dense().numpy()
     recordings = [
         Recording(name, source.files[file], tuple(source.classes[k] for k in np.flatnonzero(row)))
         for name, file, row in zip(source.names, source.file, present, strict=True)
     ]
     is_eval = np.array(split(recordings, config.eval_folds, asked.seed))
-    return Data(source.subset(np.flatnonzero(~is_eval)), source.subset(np.flatnonzero(is_eval)), skipped)
+    train, evaluation = (source.subset(np.flatnonzero(side)) for side in (~is_eval, is_eval))
+    return Data(train, evaluation, skipped, Stamps.of(source.files, asked.workers))
 
 
 def _recordings(asked: _Asked) -> Data[ClipSource]:
@@ -285,11 +289,13 @@ def _recordings(asked: _Asked) -> Data[ClipSource]:
     # Training first: each side is then one block of rows.
     order = sorted(range(len(is_eval)), key=lambda i: is_eval[i])
     recordings = [listed[i] for i in order]
+    stamps = Stamps.of((recording.path for recording in recordings), asked.workers)  # before they are read
     clips, skipped, kept = _open(asked, recordings, manifest.classes)
     kept_eval = [is_eval[order[i]] for i in kept]
     check_sides([recordings[i] for i in kept], kept_eval, len(skipped))
     first_eval, rows = kept_eval.count(False), np.arange(len(kept))
-    return Data(clips.subset(rows[:first_eval]), clips.subset(rows[first_eval:]), left_out + skipped)
+    train, evaluation = clips.subset(rows[:first_eval]), clips.subset(rows[first_eval:])
+    return Data(train, evaluation, left_out + skipped, stamps.subset(kept))
 
 
 def _open(

@@ -27,10 +27,12 @@ from . import checkpoints, lock
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 COMPILED = "compiled.json"  # what torch.compile took, or why the run goes without it
+RECORDINGS = "recordings.safetensors"  # size, time and inode of every file behind the clips
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
 THRESHOLDS = "thresholds.json"  # what `glat evaluate --thresholds` found
 _RECORDED = re.compile(
-    rf"{SKIPPED}|{METRICS}|{COMPILED}|evaluation\.json|{WEIGHTS}|{BEST_WEIGHTS}|nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
+    rf"{SKIPPED}|{METRICS}|{COMPILED}|evaluation\.json|{WEIGHTS}|{BEST_WEIGHTS}|{RECORDINGS}|"
+    rf"nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
 )
 ALLOW = "--allow-code {module} (in Python, allow_code=['{module}'])"
 # Flags that a resumed run may change: how a process runs, not what it computes; and how long a run is.
