@@ -1,0 +1,48 @@
+"""Tables of labels as programs and people write them."""
+
+from cases.listing import two_classes
+
+
+def table(root, change=lambda name, label: label, header="file,label", name="set.csv", line="{name},{label}"):
+    """A table of ten recordings; `change`: (file, class) -> what stands in the cell."""
+    two_classes(root)
+    files = [(f"{label}/{label}{i}.wav", label) for label in "ab" for i in range(5)]
+    lines = [header, *(line.format(name=file, label=change(file, label)) for file, label in files)]
+    path = root / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def spelt_twice(root):
+    """One label, composed and decomposed, and with an invisible character."""
+    forms = ("\u00c9pervier", "E\u0301pervier", "\u00c9per\u200bvier")
+    return table(root, lambda name, label: forms[int(name[-5]) % 3] if label == "a" else label)
+
+
+def negatives(root):
+    """Two clips of no class."""
+    return table(root, lambda name, label: "" if name in ("a/a0.wav", "b/b4.wav") else label)
+
+
+def joined_by_comma(root):
+    return table(root, lambda name, label: f'"{label},outdoor"')
+
+
+def stretches(root):
+    return table(root, header="file,label,start,end", line="{name},{label},0,2")
+
+
+def of_two_cases(root):
+    return table(root, lambda name, label: label.upper() if name.endswith(("0.wav", "1.wav")) else label)
+
+
+def not_a_number(root):
+    return table(root, lambda name, label: "nan" if name.endswith(("0.wav", "1.wav")) else label)
+
+
+def lists_as_text(root):
+    return table(root, lambda name, label: f"['{label}']")
+
+
+def two_columns(root):
+    return table(root, header="file,label,label", line="{name},{label},x")
