@@ -12,10 +12,6 @@ import torch
 from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = (
-    *("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "1", "--clip-seconds", "2"),
-    *("--train-clips", "12", "--eval-clips", "8", "--seed", "1"),
-)
 # How fast a process was and how much memory it took is its own.
 OF_THE_PROCESS = ("clips_per_second", "data_wait", "memory_mib")
 

@@ -3,30 +3,17 @@
 import csv
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from flags import TINY
 from safetensors.torch import load_file, save_file
+from trained import glat, train_here
 
-from glat import cli
 from glat.commands.trained import TrainedFlags
-from glat.config import parse_train_config
 from glat.data import fingerprint
 from glat.runs.folder import BEST_WEIGHTS
-
-ROOT = Path(__file__).resolve().parents[1]
-TINY = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
-
-
-def glat(monkeypatch, *arguments):
-    """Run the command in this process; returns its exit status."""
-    monkeypatch.setattr(sys, "argv", ["glat", *map(str, arguments)])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return left.value.code
 
 
 def write_sounds(root, names, rng, count=6):
@@ -48,16 +35,8 @@ def recordings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(recordings, tmp_path_factory):
     """A finished run."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
-    assert spec is not None
-    assert spec.loader is not None
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
     folder = tmp_path_factory.mktemp("runs") / "one"
-    arguments = ["--data", recordings, *TINY, "--iterations", 4, "--log-every", 1, "--run-dir", folder]
-    train.main(parse_train_config([str(argument) for argument in arguments]))
+    train_here("--data", recordings, *TINY, "--iterations", 4, "--log-every", 1, "--run-dir", folder)
     return folder
 
 
@@ -110,7 +89,7 @@ def test_weights_of_the_best_evaluation_and_another_pooling_are_scored_without_t
     assert best["best"]
     assert best["streams"]["global"] != usual["streams"]["global"]
     (moved / BEST_WEIGHTS).unlink()
-    for command in (("evaluate",), ("tag", ROOT / "some.wav")):
+    for command in (("evaluate",), ("tag", "some.wav")):
         assert glat(monkeypatch, *command, "--run", moved, "--best") == 2
         assert f"has no {BEST_WEIGHTS}; the run was stopped before its first evaluation" in capsys.readouterr().err
 

@@ -6,7 +6,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from processes import ROOT, TINY, finish, metrics, start, wait_for
+from flags import BUILT_IN
+from processes import ROOT, finish, metrics, start, wait_for
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -18,7 +19,7 @@ def losses(folder):
 def test_two_ranks_of_batch_4_are_one_of_batch_8(tmp_path):
     script = str(ROOT / "tests" / "ranks_of_batch_norm.py")
     # 7 clips to evaluate: no multiple of the ranks.
-    run = (*TINY, "--batch-size", 8, "--eval-clips", 7, "--iterations", 8, "--log-every", 1, "--clip-grad-norm", 1)
+    run = (*BUILT_IN, "--batch-size", 8, "--eval-clips", 7, "--iterations", 8, "--log-every", 1, "--clip-grad-norm", 1)
     first, second, third = (tmp_path / name for name in ("one", "two", "accumulated"))
     started = [
         start(*run, "--run-dir", first, command=(script,)),
@@ -46,7 +47,7 @@ def rank_1(process):
 
 def test_terminated_ranks_agree_on_the_step_they_save(tmp_path):
     folder = tmp_path / "run"
-    run = (*TINY, "--iterations", 1000, "--log-every", 1, "--save-every", 1000, "--run-dir", folder)
+    run = (*BUILT_IN, "--iterations", 1000, "--log-every", 1, "--save-every", 1000, "--run-dir", folder)
     process = start(*run, command=(*TORCHRUN, str(ROOT / "train.py")))
     wait_for(lambda: (folder / "metrics.jsonl").exists() and losses(folder), process)
     process.send_signal(signal.SIGTERM)
@@ -58,7 +59,7 @@ def test_terminated_ranks_agree_on_the_step_they_save(tmp_path):
 
 def test_a_rank_that_dies_ends_the_run_which_says_so_and_restarts_by_itself(tmp_path):
     folder = tmp_path / "run"
-    run = (*TINY, "--iterations", 60, "--save-every", 5, "--run-dir", folder, "--resume", "auto")
+    run = (*BUILT_IN, "--iterations", 60, "--save-every", 5, "--run-dir", folder, "--resume", "auto")
     process = start(*run, command=(*TORCHRUN, "--max-restarts", "1", str(ROOT / "train.py")))
     wait_for(lambda: (folder / "checkpoints" / "000000000010.pt").exists(), process)
     os.kill(rank_1(process), signal.SIGKILL)

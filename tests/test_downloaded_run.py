@@ -6,7 +6,8 @@ import sys
 import pytest
 import soundfile
 import torch
-from trained import FLAGS, glat, train_here
+from flags import TINY
+from trained import glat, train_here
 
 from glat.errors import UserError
 from glat.runs.folder import load_model, open_run
@@ -26,7 +27,7 @@ SOME = ("--train-clips", 8, "--eval-clips", 6)
 def trained(tmp_path_factory):
     """A run of built-in soundscapes that has ended."""
     folder = tmp_path_factory.mktemp("runs") / "one"
-    train_here(*FLAGS, *SOME, "--iterations", 2, "--run-dir", folder)
+    train_here(*TINY, *SOME, "--iterations", 2, "--run-dir", folder)
     return folder
 
 
@@ -68,7 +69,7 @@ def test_no_command_runs_what_a_folder_names(downloaded, tmp_path, monkeypatch, 
         assert f"asks for the network {name}" in complaint
         assert f"--allow-code {name.split(':')[0]}" in complaint
     for flags in (
-        ("--init-from", folder, *FLAGS, *SOME, "--run-dir", tmp_path / "new"),
+        ("--init-from", folder, *TINY, *SOME, "--run-dir", tmp_path / "new"),
         ("--resume", folder),
         ("--resume", "auto", "--run-dir", folder),
         ("--resume", folder, "--backbone", "other:make"),

@@ -7,7 +7,8 @@ import os
 import numpy as np
 import pytest
 import soundfile
-from trained import FLAGS, glat, train_here
+from flags import TINY
+from trained import glat, train_here
 
 from glat.errors import UserError
 
@@ -32,7 +33,7 @@ def recordings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(recordings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "one\x1b[2J"
-    train_here(*FLAGS, "--data", recordings, "--iterations", 2, "--run-dir", folder)
+    train_here(*TINY, "--data", recordings, "--iterations", 2, "--run-dir", folder)
     return folder
 
 
@@ -45,7 +46,7 @@ def harmless(capsys, forged="error: all is well"):
 
 
 def test_training_says_names_and_obeys_none(recordings, tmp_path, capsys):
-    train_here(*FLAGS, "--data", recordings, "--iterations", 1, "--run-dir", tmp_path / "\x1b[2Ja b")
+    train_here(*TINY, "--data", recordings, "--iterations", 1, "--run-dir", tmp_path / "\x1b[2Ja b")
     said = harmless(capsys).out
     assert r"bad\x1b[2J\n.wav" in said
     assert r"--run '" in said.splitlines()[-1], "quoted for a shell"

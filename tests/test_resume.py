@@ -4,9 +4,10 @@ import os
 import signal
 
 import pytest
-from processes import ROOT, TINY, assert_same_run, finish, start, train, wait_for
+from flags import BUILT_IN
+from processes import ROOT, assert_same_run, finish, start, train, wait_for
 
-RUN = (*TINY, "--iterations", "40", "--save-every", "5", "--log-every", "5", "--eval-every", "20", "--ema", "0.9")
+RUN = (*BUILT_IN, "--iterations", "40", "--save-every", "5", "--log-every", "5", "--eval-every", "20", "--ema", "0.9")
 
 
 @pytest.fixture(scope="module")

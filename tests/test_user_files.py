@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from trained import FLAGS, glat, train_here
+from flags import TINY
+from trained import glat, train_here
 
 from glat.data.packs.write import pack
 from glat.data.recordings.manifest import read_manifest
@@ -40,7 +41,7 @@ def recordings(tmp_path_factory):
 def run(recordings, tmp_path_factory):
     """A run that has ended."""
     folder = tmp_path_factory.mktemp("runs") / "one"
-    train_here(*FLAGS, "--data", recordings / "labels.csv", "--iterations", 2, "--run-dir", folder)
+    train_here(*TINY, "--data", recordings / "labels.csv", "--iterations", 2, "--run-dir", folder)
     return folder
 
 
@@ -50,9 +51,9 @@ def test_hidden_files_in_a_runs_folder_stay(recordings, tmp_path):
         (tmp_path / "run" / name).write_text("years of work")
     before = tree(tmp_path)
     with pytest.raises(UserError, match="no such file or folder"):
-        train_here(*FLAGS, "--data", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
+        train_here(*TINY, "--data", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
     assert tree(tmp_path) == before, "a start that was refused"
-    flags = (*FLAGS, "--data", recordings, "--iterations", 1, "--run-dir", tmp_path / "run", "--resume", "auto")
+    flags = (*TINY, "--data", recordings, "--iterations", 1, "--run-dir", tmp_path / "run", "--resume", "auto")
     train_here(*flags)
     assert before.items() <= tree(tmp_path).items()
     train_here(*flags)
@@ -71,7 +72,7 @@ def test_a_resumed_run_that_is_refused_leaves_what_a_kill_left(run, tmp_path, re
 
 def test_a_users_copies_among_the_checkpoints_are_left_alone_and_named(recordings, tmp_path, capsys):
     folder = tmp_path / "run"
-    flags = (*FLAGS, "--data", recordings, "--save-every", 2, "--log-every", 1, "--run-dir", folder)
+    flags = (*TINY, "--data", recordings, "--save-every", 2, "--log-every", 1, "--run-dir", folder)
     train_here(*flags, "--iterations", 6)
     whole = folder / "checkpoints" / "000000000006.pt"
     copies = {name: folder / "checkpoints" / name for name in ("0-mine.pt", "2026-01-first.pt", "99.pt", "notes.txt")}

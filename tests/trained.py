@@ -10,7 +10,6 @@ from glat import cli
 from glat.config import parse_train_config
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ("--width", "0.1", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
 
 
 def train_main():
