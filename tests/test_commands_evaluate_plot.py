@@ -118,7 +118,7 @@ def test_other_recordings_are_scored_by_the_names_of_the_runs_classes(folder, tm
     said = capsys.readouterr().out
     found = json.loads(out.read_text())
     assert "labels that the run does not know, left out: 1 (whistle)" in said
-    assert "clips without any other label, left out: 2 of 6" in said
+    assert "clips with no other label, left out: 2 of 6" in said
     assert "1 of 3 classes left out, no positive or no negative clip: other noise" in said
     assert [(row["class"], row["clips"]) for row in found["per_class"]] == [
         ("noise", 2),
