@@ -334,21 +334,39 @@ def to_json(config: Any) -> dict[str, Any]:
     }
 
 
-def from_json(values: dict[str, Any]) -> TrainConfig:
+class UnknownEntryError(UserError):
+    """A recorded config has an entry that this version does not know: a newer one wrote it."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(f"the recorded config has {entry!r}, which this version of glat does not know")
+        self.entry = entry
+
+
+def from_json(values: Any) -> TrainConfig:
     """The config that `to_json` wrote.
 
     Raises:
-        UserError: an entry that this version does not know, of the wrong kind, or outside its limits.
+        UnknownEntryError: an entry that this version does not know.
+        UserError: an entry that is missing, of the wrong kind, or outside its limits.
     """
 
-    def part(kind: type, entries: dict[str, Any]) -> Any:
-        kinds = _kinds(kind)
+    def part(name: str, kind: type) -> Any:
+        kinds, entries = _kinds(kind), values.get(name)
+        if not isinstance(entries, dict):
+            raise UserError(f"the recorded config has no entries {name!r}")
         if unknown := sorted(set(entries) - set(kinds)):
-            raise UserError(f"the recorded config has {unknown[0]!r}: a newer glat wrote it; update glat to use it")
+            raise UnknownEntryError(unknown[0])
         return kind(**{name: _from_json(kinds[name], value) for name, value in entries.items()})
 
+    if not isinstance(values, dict):
+        raise UserError(f"the recorded config is a {type(values).__name__}")
     parts = {"model": ModelConfig, "data": DataConfig, "feed": FeedConfig, "optim": OptimConfig, "run": RunConfig}
-    config = TrainConfig(preset=values["preset"], **{name: part(kind, values[name]) for name, kind in parts.items()})
+    made = {name: part(name, kind) for name, kind in parts.items()}
+    if unknown := sorted(set(values) - {*parts, "preset"}):
+        raise UnknownEntryError(unknown[0])
+    if (preset := values.get("preset")) not in list(PRESETS):
+        raise UserError(f"the recorded config has the preset {preset!r}; wanted one of {', '.join(PRESETS)}")
+    config = TrainConfig(preset=preset, **made)
     check(config)
     return config
 

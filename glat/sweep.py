@@ -1,7 +1,6 @@
 """Many runs of train.py that differ in the number and length of their crops, some at a time."""
 
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from .data.parallel import cores
 from .errors import UserError
 from .evaluation.score import STREAMS
 from .runs.folder import read_metrics
+from .runs.results import read_evaluation
 
 if sys.platform != "win32":
     import fcntl
@@ -49,12 +49,11 @@ class Trial:
 
     def result(self) -> dict[str, float] | None:
         """mAP by stream and the steps that were made; None for a run that has not ended."""
-        try:
-            found = json.loads((self.folder / "evaluation.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        found = read_evaluation(self.folder)
+        if found is None:
             return None
         scores = {stream: found["streams"][stream]["mAP"] for stream in STREAMS}
-        steps = max((row["step"] for row in read_metrics(self.folder)), default=0)
+        steps = max((row["step"] for row in read_metrics(self.folder).rows), default=0)
         return {"steps": steps} | {name: float("nan") if x is None else x for name, x in scores.items()}
 
     def last_line(self) -> str:

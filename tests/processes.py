@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parents[1]
 # How fast a process was and how much memory it took is its own.
-OF_THE_PROCESS = ("clips_per_second", "data_wait", "memory_mib")
+OF_THE_PROCESS = ("clips_per_second", "data_wait", "memory_mib", "crc")
 
 
 def start(*arguments, command=(str(ROOT / "train.py"),), **environment):

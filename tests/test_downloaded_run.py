@@ -10,6 +10,7 @@ from flags import TINY
 from trained import glat, train_here
 
 from glat.errors import UserError
+from glat.runs.digests import read_weights, write_record, write_weights
 from glat.runs.folder import load_model, open_run
 from glat.runs.pretrained import load_pretrained
 
@@ -47,8 +48,12 @@ def downloaded(trained, tmp_path, monkeypatch):
                 (folder / path.relative_to(trained)).write_bytes(path.read_bytes())
         entries = json.loads((folder / "config.json").read_text())
         entries["config"]["model"][where] = name
-        entries.pop("sha256", None)
-        (folder / "config.json").write_text(json.dumps(entries))
+        del entries["sha256"]
+        write_record(folder / "config.json", entries)
+        for weights in folder.glob("*.safetensors"):
+            tensors, facts, _ = read_weights(weights)
+            del facts["network_sha256"]
+            write_weights(weights, tensors, facts)
         return folder
 
     yield naming

@@ -13,6 +13,7 @@ from trained import glat, train_here
 from glat.data.packs.write import pack
 from glat.data.recordings.manifest import read_manifest
 from glat.errors import UserError
+from glat.runs.digests import write_record
 
 HIDDEN = (".my-notes/thesis.txt", ".git-credentials", ".pre-commit-config.yaml", ".glat-tmp-mine/a.txt")
 
@@ -83,8 +84,8 @@ def test_a_users_copies_among_the_checkpoints_are_left_alone_and_named(recording
     # Goes on for two more steps: a record that says so.
     entries = json.loads((folder / "config.json").read_text())
     entries["config"]["optim"]["iterations"] = 8
-    entries.pop("sha256", None)
-    (folder / "config.json").write_text(json.dumps(entries))
+    del entries["sha256"]
+    write_record(folder / "config.json", entries)
     capsys.readouterr()
     train_here("--run-dir", folder, "--resume", "auto")
     said = capsys.readouterr().out

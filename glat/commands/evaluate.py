@@ -73,8 +73,9 @@ class Evaluate(TrainedFlags):
 
 def _evaluate(command: Evaluate) -> int:
     _check(command)
-    table, everything = _outputs(command, run.open_run(command.run))
-    opened, model = command.open()
+    recorded = run.open_run(command.run)
+    table, everything = _outputs(command, recorded)
+    opened, model = command.open(recorded)
     console = Console(soft_wrap=True)
     rate = model.global_.sample_rate_hz
     clips, skipped, notes = _own(opened, rate) if command.data is None else _others(command, opened, rate)

@@ -22,13 +22,16 @@ class TrainedFlags:
     """Modules whose code may run, separated by commas: of a run that was trained with a network of your own (--backbone
     module:factory). Name only code that you trust; the module is found where Python looks, then in this folder."""
 
-    def open(self) -> tuple[Run, GlobalLocal]:
+    def open(self, opened: Run | None = None) -> tuple[Run, GlobalLocal]:
         """The run, and its model in evaluation mode, on the CPU.
+
+        Args:
+            opened: the run, where the caller has opened it.
 
         Raises:
             UserError: as of `open_run` and `load_model`.
         """
-        opened = open_run(self.run)
+        opened = opened or open_run(self.run)
         if self.crop_pooling is not None:
             config = opened.config
             config = replace(config, model=replace(config.model, crop_pooling=self.crop_pooling))

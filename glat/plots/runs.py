@@ -1,6 +1,5 @@
 """Pictures of runs: their curves, their classes, and where their crops start."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from ..errors import UserError
 from ..runs.folder import open_run, read_metrics
+from ..runs.results import read_evaluation
 from .style import COLOURS, STREAM_COLOURS, plain, save, tidy
 
 LINES: dict[str, Any] = {"total": "-", "fused": "-", "global": "--", "local": ":"}
@@ -35,6 +34,7 @@ class Recorded:
     metrics: list[dict[str, Any]]
     batch_size: int
     evaluation: dict[str, Any] | None  # of the finished run
+    damage: tuple[str, ...] = ()  # to its metrics, a line each
 
     @classmethod
     def of(cls, folder: Path) -> "Recorded":
@@ -44,15 +44,9 @@ class Recorded:
             UserError: no run, or a damaged one.
         """
         config = open_run(folder).config
-        path = folder / "evaluation.json"
-        try:
-            evaluation = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            evaluation = None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is damaged ({error}); evaluate again, or restore the file") from None
         # A run's batch is recorded from its start on.
-        return cls(folder.resolve().name, read_metrics(folder), config.optim.batch_size or 1, evaluation)
+        metrics, batch_size = read_metrics(folder), config.optim.batch_size or 1
+        return cls(folder.resolve().name, metrics.rows, batch_size, read_evaluation(folder), metrics.damage)
 
     def series(self, key: str) -> tuple[Floats, Floats]:
         """The steps and values of one number of the metrics."""
@@ -68,9 +62,12 @@ class Recorded:
 
     def missing(self) -> list[str]:
         """What cannot be drawn, and why."""
+        lines = list(self.damage)
         if self.evaluation is None:
-            return [f"{self.name} has no evaluation.json: it has not ended; no classes and no crop starts of it"]
-        lines = []
+            return [
+                *lines,
+                f"{self.name} has no evaluation.json: it has not ended; no classes and no crop starts of it",
+            ]
         if not _gains(self)[0]:
             lines.append(f"{self.name} has no class with both a clip of it and one without: no classes of it are drawn")
         if not self.evaluation.get("crop_starts"):

@@ -6,34 +6,40 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..backbones import BACKBONES
 from ..backbones.own import refuse_unnamed
-from ..config import PRESETS, TrainConfig, from_json, to_json
+from ..config import PRESETS, TrainConfig, UnknownEntryError, from_json, to_json
 from ..data import Data, Skipped
-from ..errors import UserError
-from ..files import remove_temporary, replaced, to_json_text, write_json, write_new_json
+from ..errors import UserError, first_line, warn
+from ..files import remove_temporary, replaced, write_json
 from ..model import GlobalLocal, build_model
 from . import checkpoints, lock
+from .digests import digest_of, from_line, read_record, read_weights, to_line, write_record, write_weights
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 COMPILED = "compiled.json"  # what torch.compile took, or why the run goes without it
 RECORDINGS = "recordings.safetensors"  # size, time and inode of every file behind the clips
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
+EVALUATION = "evaluation.json"  # of the run's end
 THRESHOLDS = "thresholds.json"  # what `glat evaluate --thresholds` found
 _RECORDED = re.compile(
-    rf"{SKIPPED}|{METRICS}|{COMPILED}|evaluation\.json|{WEIGHTS}|{BEST_WEIGHTS}|{RECORDINGS}|"
+    rf"{SKIPPED}|{METRICS}|{COMPILED}|{EVALUATION}|{THRESHOLDS}|{WEIGHTS}|{BEST_WEIGHTS}|{RECORDINGS}|"
     rf"nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
 )
+NETWORK = "network_sha256"  # in the header of weights: the digest of the network they are of
+MOST_SAMPLES = 3600 * 192_000  # of a clip: an hour at the highest rate of recordings
 ALLOW = "--allow-code {module} (in Python, allow_code=['{module}'])"
 # Flags that a resumed run may change: how a process runs, not what it computes; and how long a run is.
 CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers", "iterations")
@@ -48,6 +54,7 @@ class Run:
     classes: tuple[str, ...]
     clip_samples: int
     fingerprint: str  # of the recordings
+    network: str | None = None  # digest of what is built; None: the config has no digest, as an older glat wrote it
 
 
 class Resumed(NamedTuple):
@@ -180,9 +187,9 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
             write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
         remove_temporary(folder, folder / checkpoints.FOLDER)
         if recorded.config.optim.iterations != config.optim.iterations:
-            entries = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            entries, _ = read_record(folder / CONFIG)
             entries["config"]["optim"]["iterations"] = config.optim.iterations
-            write_json(folder / CONFIG, entries)
+            write_record(folder / CONFIG, entries)
         return folder
     entries = {
         "config": to_json(config),
@@ -196,7 +203,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
         lock.take(folder)
         remove_temporary(folder)
         # A folder with a config is a run. Exclusive: of two processes that start at once, one gets the folder.
-        write_new_json(folder / CONFIG, entries)
+        write_record(folder / CONFIG, entries, new=True)
         write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
     except FileExistsError:
         raise UserError(
@@ -211,7 +218,7 @@ def _newly_left_out(folder: Path, data: Data) -> str:
     """Which recording cannot be read that could when the run began, where there is one."""
     try:
         before = {skipped["file"] for skipped in json.loads((folder / SKIPPED).read_text(encoding="utf-8"))}
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
     found = [skipped for skipped in data.skipped if skipped.file not in before]
     return f" ({len(found)} cannot be read any more: {found[0].file}: {found[0].reason})" if found else ""
@@ -246,16 +253,43 @@ def open_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise UserError(f"there is no run folder {folder}; give the folder that train.py named at its end")
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-        config = from_json(recorded["config"])
-        classes, clip_samples = recorded["classes"], recorded["clip_samples"]
-        if not isinstance(classes, list) or not isinstance(clip_samples, int) or clip_samples < 1:
-            raise ValueError("classes or clip_samples are of the wrong kind")
-        return Run(folder, config, tuple(classes), clip_samples, str(recorded["fingerprint"]))
+        recorded, digest = read_record(path)
     except FileNotFoundError:
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}; give the folder that train.py named") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
+    if digest is None:
+        warn(f"{path} holds no digest, as an older glat wrote it: damage to it cannot be noticed", stacklevel=2)
+    try:
+        config = from_json(recorded["config"])
+        return Run(folder, config, *_described(recorded), None if digest is None else _network(recorded))
+    except UnknownEntryError as error:
+        theirs = recorded.get("facts", {}).get("glat", "without a number")
+        raise UserError(
+            f"{path} has {error.entry!r}, which glat {version('glat')} does not know: a newer version ({theirs}) wrote "
+            "it; update glat"
+        ) from None
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
+        raise UserError(f"{path} is damaged ({reason}); train again, or restore the file") from None
+
+
+def _network(recorded: dict[str, Any]) -> str:
+    """Digest of what weights must fit: the network, the names of its classes, and the clips."""
+    entries = {name: recorded[name] for name in ("classes", "clip_samples")}
+    return digest_of({"model": recorded["config"]["model"], **entries})
+
+
+def _described(recorded: dict[str, Any]) -> tuple[tuple[str, ...], int, str]:
+    """Classes, samples of a clip and the fingerprint, of the right kinds."""
+    classes, clip_samples, fingerprint = (recorded[name] for name in ("classes", "clip_samples", "fingerprint"))
+    if not (isinstance(classes, list) and classes and all(isinstance(label, str) for label in classes)):
+        raise UserError("its classes are no list of names")
+    if len(set(classes)) < len(classes):
+        raise UserError("a class is named twice")
+    if isinstance(clip_samples, bool) or not isinstance(clip_samples, int) or not 1 <= clip_samples <= MOST_SAMPLES:
+        raise UserError(f"clip_samples is {clip_samples!r}, wanted a whole number from 1 to {MOST_SAMPLES}")
+    if not isinstance(fingerprint, str):
+        raise UserError("its fingerprint is no text")
+    return tuple(classes), clip_samples, fingerprint
 
 
 def load_model(run: Run, name: str = WEIGHTS, allow_code: Collection[str] = ()) -> GlobalLocal:
@@ -275,13 +309,19 @@ def load_model(run: Run, name: str = WEIGHTS, allow_code: Collection[str] = ()) 
     refuse_unnamed([model.backbone, model.local_backbone], allow_code, run.folder, ALLOW)
     path = run.folder / name
     try:
-        weights = load_file(path)
+        weights, facts, digest = read_weights(path)
     except FileNotFoundError:
         before = "checkpoint" if name == WEIGHTS else "evaluation"
         raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
+    if digest is None:
+        warn(f"{path} holds no digest, as an older glat wrote it: damage to it cannot be noticed", stacklevel=2)
+    elif run.network is not None and facts.get(NETWORK, run.network) != run.network:
+        raise UserError(f"{path} is of another network or other classes than {CONFIG} beside it; restore its own")
+    if {model.backbone, model.local_backbone or model.backbone} <= BACKBONES.keys():
+        with torch.device("meta"):  # weights that do not fit take no memory
+            _check_fit(build_model(model, len(run.classes)), weights, path)
     network = build_model(model, len(run.classes))
+    network.check_clip(run.clip_samples)
     load_weights(network, weights, path)
     return network.eval()
 
@@ -290,10 +330,24 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path)
     """Load a state dict strictly.
 
     Raises:
-        UserError: names or shapes that differ; the first three are named.
+        UserError: names, shapes or types that differ, and values that are not finite; the first three are named.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    _check_fit(module, weights, source)
+    bad = [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if bad:
+        raise UserError(
+            f"{source} holds values that are not finite, in {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}: the "
+            "training went wrong, or the file is damaged; take earlier weights"
+        )
+    module.load_state_dict(dict(weights))
+
+
+def _check_fit(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
+    def described(tensor: Tensor) -> str:
+        return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+    wanted = {name: described(tensor) for name, tensor in module.state_dict().items()}
+    found = {name: described(tensor) for name, tensor in weights.items()}
     differences = [
         f"{name}: {found.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
         for name in dict.fromkeys([*wanted, *found])
@@ -305,19 +359,23 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path)
             f"{source} does not fit this network, {len(differences)} entries differ: {first}; "
             "give the backbone, width and classes it was trained with"
         )
-    module.load_state_dict(dict(weights))
 
 
 def save_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, **facts: float) -> None:
-    """Write the model's weights as safetensors, with facts for people to read in the file's header.
+    """Write the model's weights as safetensors; in the header facts, and digests of the weights and their network.
 
     Raises:
         UserError: no room, or no permission; the file before it is as it was.
     """
     # Copies: streams that share weights share memory, which the format refuses.
     weights = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
-    with checkpoints.naming_failures(folder / name), replaced(folder / name) as path:
-        save_file(weights, path, metadata={key: str(value) for key, value in facts.items()})
+    texts = {key: str(value) for key, value in facts.items()}
+    with checkpoints.naming_failures(folder / name):
+        with suppress(FileNotFoundError):  # weights of no run
+            recorded, digest = read_record(folder / CONFIG)
+            if digest is not None:
+                texts[NETWORK] = _network(recorded)
+        write_weights(folder / name, weights, texts)
 
 
 def record_of(path: Path) -> Path | None:
@@ -344,30 +402,42 @@ def append_metrics(folder: Path, **values: Any) -> None:
         UserError: no room, or no permission.
     """
     with checkpoints.naming_failures(folder / METRICS), (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(to_json_text(values) + "\n")
+        file.write(to_line(values) + "\n")
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the run's metrics; a last line that a kill cut short is left out."""
+class Metrics(NamedTuple):
+    """The lines of a run's metrics that are whole, and what to say of the others."""
+
+    rows: list[dict[str, Any]]
+    damage: tuple[str, ...] = ()
+
+
+def read_metrics(folder: Path) -> Metrics:
+    """The lines of the run's metrics; those that are damaged, or were cut short by a kill, are left out and said."""
     path = folder / METRICS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = []
-    for i, line in enumerate(lines):
-        try:
-            rows.append({"step": json.loads(line)["step"]} | json.loads(line))
-        except (ValueError, KeyError, TypeError):
-            if i + 1 < len(lines):
-                raise UserError(f"{path} is damaged at line {i + 1}; restore the file") from None
-    return rows
+    lines = path.read_bytes().decode(errors="replace").split("\n") if path.exists() else [""]
+    found = [from_line(line) for line in lines]
+    rows = [row for row in found if row is not None]
+    bad = [i + 1 for i, row in enumerate(found) if row is None and (lines[i] or i + 1 < len(lines))]
+    if not bad:
+        return Metrics(rows)
+    which = f"line{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad[:5]))}{', ...' if len(bad) > 5 else ''}"
+    cut = " (cut short by a kill)" if bad == [len(lines)] else ""
+    return Metrics(rows, (f"{path}: {which} left out, damaged{cut}",))
 
 
-def forget_metrics_after(folder: Path, step: int, evaluated: int) -> None:
+def forget_metrics_after(folder: Path, step: int, evaluated: int) -> tuple[str, ...]:
     """Drop the lines that a resumed run is going to write again.
 
     Args:
         step: of its checkpoint.
         evaluated: step of the last evaluation that the checkpoint knows.
+
+    Returns:
+        What to say of lines that were damaged.
     """
-    kept = [row for row in read_metrics(folder) if row["step"] <= (evaluated if "mAP_fused" in row else step)]
+    found = read_metrics(folder)
+    kept = [row for row in found.rows if row["step"] <= (evaluated if "mAP_fused" in row else step)]
     with checkpoints.naming_failures(folder / METRICS), replaced(folder / METRICS) as path:
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        path.write_text("".join(to_line(row) + "\n" for row in kept), encoding="utf-8")
+    return found.damage

@@ -101,6 +101,8 @@ def read_pretrained(path: Path, allow_code: Collection[str] = (), way_out: str =
             f"{path} holds weights of no network that glat knows ({seen}, ...); wanted {', '.join(BACKBONES)}; "
             "load it into a network of your own, and give that as --backbone module:factory"
         )
+    if weights[last].dim() != 2 or not weights[last].numel():
+        raise UserError(f"{path}: its classifier {last} is {tuple(weights[last].shape)}, wanted [classes, channels]")
     num_classes, channels = weights[last].shape
     with torch.device("meta"):
         width = channels / build(name, 1).channels
@@ -198,5 +200,19 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     weights = found.get("model", found) if isinstance(found, Mapping) else None
     if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
         raise UserError(f"{path} holds no state dict; wanted one, or a dict with one as 'model'")
-    weights = {entry.removeprefix("module."): tensor for entry, tensor in weights.items()}  # of DataParallel
+    if not all(isinstance(entry, str) and _is_dense(tensor) for entry, tensor in weights.items()):
+        raise UserError(f"{path} holds no state dict: its names are no text, or a tensor is none of plain numbers")
+    weights = {entry.removeprefix("module."): _as_float(tensor) for entry, tensor in weights.items()}  # of DataParallel
     return {entry: tensor for entry, tensor in weights.items() if not entry.startswith(FROZEN)}
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor is no larger than what the file holds of it."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def _as_float(tensor: Tensor) -> Tensor:
+    """Weights of any floating type as float32, which networks are built in."""
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -1,14 +1,12 @@
 """Thresholds that are kept with a run: from which probability on a class is said to sound."""
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
-from ..files import write_json
+from .digests import read_record, write_record
 from .folder import THRESHOLDS
 
 
@@ -35,7 +33,7 @@ class Thresholds:
 
 def write_thresholds(folder: Path, thresholds: Thresholds) -> None:
     """Keep thresholds with a run, in place of those it has."""
-    write_json(folder / THRESHOLDS, asdict(thresholds))
+    write_record(folder / THRESHOLDS, asdict(thresholds))
 
 
 def read_thresholds(folder: Path) -> Thresholds | None:
@@ -46,7 +44,10 @@ def read_thresholds(folder: Path) -> Thresholds | None:
     """
     path = folder / THRESHOLDS
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found, _ = read_record(path)
+    except FileNotFoundError:
+        return None
+    try:
         by_class = {
             kind: {str(label): Threshold(**{k: float(v) for k, v in row.items()}) for label, row in found[kind].items()}
             for kind in ("frames", "tags")
@@ -54,9 +55,7 @@ def read_thresholds(folder: Path) -> Thresholds | None:
         return Thresholds(
             **by_class, clips=int(found["clips"]), clips_sha256=found["clips_sha256"], weights=found["weights"]
         )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged ({error}); find the thresholds anew with glat evaluate --run {folder} --thresholds, or "
             "remove the file"

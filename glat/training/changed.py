@@ -1,17 +1,16 @@
 """Says which recordings were changed or replaced under a run: its numbers are then not those of one set of clips."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+import torch
 
 from ..data.stamps import Stamps
-from ..files import replaced
+from ..errors import UserError
 from ..runs.checkpoints import naming_failures
+from ..runs.digests import read_weights, write_weights
 from ..runs.folder import RECORDINGS
-from ..text import shown
+from ..text import complain
 
 A_LOOK, LAST_LOOK = 10_000, 100_000  # files: thousandths of a second each on a network's file system
 MOST_NAMED = 3
@@ -35,11 +34,12 @@ class ChangedFiles:
         if not self._stamps.paths:
             return
         try:
-            before = load_file(self._path)["stamps"]
+            before = read_weights(self._path)[0]["stamps"].numpy()
         except FileNotFoundError:
-            with naming_failures(self._path), replaced(self._path) as path:
-                save_file({"stamps": np.ascontiguousarray(self._stamps.values)}, path)
-        except (OSError, SafetensorError, KeyError):
+            with naming_failures(self._path):
+                stamps = torch.from_numpy(np.ascontiguousarray(self._stamps.values))
+                write_weights(self._path, {"stamps": stamps}, {})
+        except (UserError, KeyError):
             self._print(f"{self._path} is damaged: whether recordings have changed since the run began is not known")
         else:
             self._say(self._stamps.changed_since(before), "since the run began")
@@ -63,4 +63,4 @@ class ChangedFiles:
             self._print(f"{len(new)} {were} changed, replaced or removed {when}: {names}")
 
     def _print(self, text: str) -> None:
-        print(shown(f"warning: {text}"), file=sys.stderr)
+        complain(f"warning: {text}")

@@ -20,6 +20,7 @@ from ..plots.runs import Recorded, plot_curves
 from ..plots.tagged import draw_tagged, drawn
 from ..runs import checkpoints
 from ..runs import folder as run
+from ..runs.results import write_evaluation
 from ..tagging.events import thresholds_of
 from ..tagging.tagger import Tagger
 from .best import Best
@@ -77,10 +78,10 @@ class Keeper:
             # Ranks hear other clips, and are to hide other parts of them.
             torch.manual_seed(self.config.optim.seed + 1_000_003 * self.ranks.rank)
         if self.ranks.first:
-            run.forget_metrics_after(self.folder, self.first_step if checkpoint else -1, self.best.last)
+            lines += run.forget_metrics_after(self.folder, self.first_step if checkpoint else -1, self.best.last)
             # Points of the checkpoint's step and of later ones are dropped, and those that stay are added again.
             self._curves = SummaryWriter(self.folder, purge_step=self.first_step)
-            for row in run.read_metrics(self.folder):
+            for row in run.read_metrics(self.folder).rows:
                 if row["step"] == self.first_step:
                     self._draw(**row)
         return lines
@@ -178,5 +179,5 @@ class Keeper:
         self._curves.close()
         self._remove_old()
         run.write_json(self.folder / run.SKIPPED, [vars(one) for one in skipped])
-        run.write_json(self.folder / "evaluation.json", result.to_json(classes))
+        write_evaluation(self.folder, result.to_json(classes))
         plot_curves([Recorded.of(self.folder)], self.folder / "curves.png")

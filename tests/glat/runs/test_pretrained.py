@@ -1,6 +1,7 @@
 """Weights from elsewhere: read as tensors only, recognised, and put into both streams."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -106,8 +107,8 @@ def test_other_objects_are_refused_and_the_way_out_works(more, tmp_path, monkeyp
     with pytest.raises(UserError, match="glat runs nothing that a file brings along") as error:
         load_pretrained(path)
     assert not (tmp_path / "run-by-pickle").exists()
-    code = str(error.value).split('python -c "')[1].split('"')[0]
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    hint = str(error.value).split("convert it: python ")[1].split(", and give")[0]
+    subprocess.run([sys.executable, *shlex.split(hint)], cwd=tmp_path, check=True)
     assert torch.equal(load_pretrained("weights.pth").fc1.weight, stream.fc1.weight)
 
 
@@ -119,9 +120,15 @@ def test_bad_files_are_named(tmp_path):
     cut.write_bytes(cut.read_bytes()[:1000])
     torch.save({"model": {"layer.weight": torch.zeros(2)}}, tmp_path / "other.pth")
     torch.save([torch.zeros(2)], tmp_path / "list.pth")
-    half = network("cnn10").state_dict()
+    own = network("cnn10").state_dict()
+    half = dict(own)
     del half["conv_block2.conv1.weight"]
     torch.save(half, tmp_path / "half.pth")
+    torch.save({0: torch.zeros(2)}, tmp_path / "numbers.pth")
+    torch.save(own | {"fc_audioset.weight": torch.zeros(7)}, tmp_path / "flat.pth")
+    torch.save(own | {"fc_audioset.weight": torch.zeros(1, 1).expand(10**9, 51)}, tmp_path / "endless.pth")
+    torch.save(own | {"fc1.bias": torch.full_like(own["fc1.bias"], torch.nan)}, tmp_path / "nan.pth")
+    torch.save(own | {"fc1.bias": own["fc1.bias"].int()}, tmp_path / "whole.pth")
     torch.save(model_of("cnn10")[0].state_dict(), tmp_path / "run.pt")
     for name, said in {
         "missing.pth": "there is no",
@@ -132,6 +139,11 @@ def test_bad_files_are_named(tmp_path):
         "folder": "is no run folder",
         "other.pth": r"weights of no network that glat knows \(layer.weight",
         "list.pth": "holds no state dict",
+        "numbers.pth": "its names are no text",
+        "flat.pth": r"its classifier fc_audioset.weight is \(7,\), wanted \[classes, channels\]",
+        "endless.pth": "a tensor is none of plain numbers",
+        "nan.pth": "holds values that are not finite, in fc1.bias",
+        "whole.pth": r"fc1.bias: \(64,\) int32 instead of \(64,\) float32",
         "half.pth": "does not fit this network, 1 entries differ: conv_block2.conv1.weight: missing",
     }.items():
         with pytest.raises(UserError, match=said):
