@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from flags import TINY
 from flips import silent_flips
 from safetensors.torch import load_file, save_file
-from trained import FLAGS, glat, train_here
+from trained import glat, train_here
 
 from glat.errors import GlatWarning, UserError
 from glat.runs import digests
@@ -25,7 +26,7 @@ FLIPS = 40 if "GLAT_STRESS" in os.environ else 5
 def whole(tmp_path_factory):
     """A run of built-in soundscapes that has ended."""
     folder = tmp_path_factory.mktemp("runs") / "one"
-    train_here(*FLAGS, *SOME, "--iterations", 4, "--save-every", 2, "--log-every", 1, "--run-dir", folder)
+    train_here(*TINY, *SOME, "--iterations", 4, "--save-every", 2, "--log-every", 1, "--run-dir", folder)
     return folder
 
 
