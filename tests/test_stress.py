@@ -40,11 +40,11 @@ def trainer():
 @pytest.fixture(scope="module")
 def whole(trainer, tmp_path_factory):
     """The run that was left alone, and how many seconds it took."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    process = start(trainer, folder)
     started = time.monotonic()
-    status, _, complained = trainer.run(folder / "said", *RUN, "--run-dir", folder / "run")
-    assert status == 0, complained
-    return folder / "run", time.monotonic() - started
+    assert process.wait() == 0, process.communicate()
+    return folder, time.monotonic() - started
 
 
 def start(trainer, folder, *more, **options):
@@ -64,7 +64,7 @@ def finish(trainer, folder, whole):
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_files(trainer, whole, tmp_path, moments):
-    kills, wanted, folder = 0, 60 if LONG else 4, tmp_path / "run0"
+    kills, wanted, folder, damaged = 0, 60 if LONG else 4, tmp_path / "run0", 0
     while kills < wanted:
         process = start(trainer, folder)
         time.sleep(moments.uniform(0, 0.8 * whole[1]))
@@ -75,7 +75,20 @@ def test_killed_at_random_moments_it_ends_with_the_same_files(trainer, whole, tm
         if process.status == 0:
             assert_same_run(whole[0], folder)
             folder = tmp_path / f"run{kills}"
-    finish(trainer, folder, whole)
+        elif len(found := checkpoints(folder)) > 1 and (moments.random() < 0.3 or not damaged):
+            found[-1].write_bytes(found[-1].read_bytes()[: moments.randrange(100_000)])
+            damaged += 1
+    process = start(trainer, folder)
+    assert process.wait() == 0, process.communicate()
+    assert_same_run(whole[0], folder)
+    said = "".join(path.read_text() for path in tmp_path.glob("*.out"))
+    assert said.count(".pt is damaged") == damaged
+    print(f"\n{kills} kills, {damaged} of them with a damaged checkpoint")
+
+
+def checkpoints(folder):
+    """Oldest first."""
+    return sorted((folder / "checkpoints").glob("0*.pt"))
 
 
 # What a run is doing, as its folder shows it.
@@ -138,6 +151,30 @@ def test_a_run_that_is_made_longer_is_one_that_was_started_so(trainer, tmp_path)
         status, _, complained = trainer.run(tmp_path / "said", *run, *more)
         assert status == 0, complained
     assert_same_run(tmp_path / "whole", tmp_path / "longer")
+
+
+def test_files_of_the_user_in_a_runs_folder_stay_as_they_are(trainer, whole, tmp_path, moments):
+    folder = tmp_path / "run"
+    hidden = [".my-notes/thesis.txt", ".git-credentials", ".pre-commit-config.yaml", ".model-x.safetensors"]
+    seen = ["notes.txt", "checkpoints/0-mine.pt", "checkpoints/2026-01-first.pt", "checkpoints/.000000000003-x.pt"]
+    for name in hidden:  # of a folder that is new to glat
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    for turn in range(6 if LONG else 1):
+        process = start(trainer, folder)
+        wait_for(lambda: (folder / "checkpoints").exists(), process)
+        time.sleep(moments.uniform(0, 0.2 * whole[1]))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for name in seen if turn == 0 else []:
+            (folder / name).write_text(name)
+    process = start(trainer, folder)
+    assert process.wait() == 0, process.communicate()
+    for name in (*hidden, *seen):
+        assert (folder / name).read_text() == name
+        (folder / name).unlink()
+    (folder / ".my-notes").rmdir()
+    assert_same_run(whole[0], folder)
 
 
 def rename_a_class(folder):
