@@ -156,6 +156,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
             stop.unsaved()
 
             done = step + 1
+            progress.step(done)
             # Signals and the clock reach every rank at another moment: the ranks agree on the step.
             number, late = ranks.most([stop.signal, time.perf_counter() > deadline])
             due = calendar.due(done, last=late > 0)

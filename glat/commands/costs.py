@@ -1,15 +1,15 @@
 """`glat costs`: parameters and FLOPs of every backbone, alone and in GL-AT."""
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..backbones import BACKBONES
-from ..costs import count_costs, markdown
+from ..costs import Costs, count_costs, markdown
 from ..errors import UserError
 from ..files import to_json_text
 from ..outputs import Kind, Output
+from ..terminal import Console, Table
 
 _PAGE = Kind("a page of glat costs", begins="# What GL-AT costs")
 
@@ -46,13 +46,29 @@ class CountCosts:
         ]
         if self.json:
             print(to_json_text([asdict(c) for c in counted], indent=2))
+        if output is None and not self.json:
+            self._print(counted)
         page = markdown(counted, self.command(), self.width, self.clip_seconds, self.num_classes)
         if output is not None:
             with output.replaced() as temporary:
                 temporary.write_text(page, encoding="utf-8")
-        elif not self.json:
-            sys.stdout.write(page)
         return 0
+
+    def _print(self, counted: list[Costs]) -> None:
+        """A table that fits 80 columns; --markdown has more."""
+        console = Console()
+        console.print(
+            f"one clip of {self.clip_seconds:g} s, {self.num_crops} crops of {self.crop_seconds:g} s, width "
+            f"{self.width:g}, {self.num_classes} classes; GFLOP unless said"
+        )
+        table = Table("backbone")
+        for column in ("parameters", "GL-AT's", "clip", "crop", "GL-AT", "of alone"):
+            table.add_column(column, justify="right")
+        for c in counted:
+            parameters = (f"{n / 1e6:.2f} M" for n in (c.parameters, c.parameters_two_streams))
+            flops = (f"{n / 1e9:.2f}" for n in (c.clip_flops, c.crop_flops, c.two_stream_flops))
+            table.add_row(c.backbone, *parameters, *flops, f"{c.times_alone:.2f}×")
+        console.print(table)
 
     def command(self) -> str:
         """The command line that counts the same."""

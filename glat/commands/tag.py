@@ -127,7 +127,8 @@ def _tag(command: Tag) -> int:
             for outcome in tagger.hear(
                 sources, work.make, threads=command.workers, start=work.start, report=progress.add
             ):
-                work.take(outcome)
+                with progress.hidden():
+                    work.take(outcome)
                 progress.file_done()
         except KeyboardInterrupt:
             if command.events is not None:

@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 from ..files import to_json_text
 from ..tagging.tags import Tags
-from ..terminal import Console, Table
+from ..terminal import Console, Table, Text
 from ..text import CsvWriter
 
 _MOST_CROPS = 10  # in a table
@@ -19,21 +19,26 @@ _CSV_COLUMNS = (
 def print_tables(console: Console, tags: Tags, top: int) -> None:
     """A table of the likeliest tags, and one of the crops: of several windows, of the highest peaks."""
     console.print(f"{tags.file}  ({tags.seconds:.1f} s)", soft_wrap=True)
+    is_wide = console.width >= 66
     table = Table()
-    for name in ("tag", "probability", "global", "local", "decided by"):
-        table.add_column(name, justify="left" if name in ("tag", "decided by") else "right")
+    wide, narrow = ("tag", "probability", "global", "local", "decided by"), ("tag", "fused", "decided by")
+    for name in wide if is_wide else narrow:
+        table.add_column(name, justify="left" if name in ("tag", "decided by") else "right", no_wrap=name != "tag")
     for t in tags.top(top):
-        scores = ("-" if math.isnan(x) else f"{x:.3f}" for x in (t.probability, t.global_, t.local_))
-        where = "-"
+        streams = (t.probability, t.global_, t.local_) if is_wide else (t.probability,)
+        scores = ("-" if math.isnan(x) else f"{x:.3f}" for x in streams)
+        where = Text("-")
         if t.decided_by is not None:
             times = f"{t.decided_by.start_seconds:.2f}-{t.decided_by.end_seconds:.2f} s"
-            where = f"{times} ({t.crop_probability:.3f})"
+            where = Text(f"{times}{' ' if is_wide else chr(10)}({t.crop_probability:.3f})")
         table.add_row(t.label, *scores, where)
     console.print(table)
     shown = list(tags.crops)
     if len(shown) > max(_MOST_CROPS, tags.crops_per_window):
         shown = sorted(shown, key=lambda c: -c.peak)[:_MOST_CROPS]
-    crops = Table("crop of", "seconds", "peak", "peak at")
+    crops = Table("crop of")
+    for name in ("seconds", "peak", "peak at"):
+        crops.add_column(name, no_wrap=True)
     for c in shown:
         crops.add_row(c.label, f"{c.start_seconds:.2f}-{c.end_seconds:.2f}", f"{c.peak:.3f}", f"{c.peak_seconds:.2f} s")
     console.print(crops)

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -41,6 +42,7 @@ class TagProgress:
             TextColumn("{task.description}"),
             console=console,
             expand=True,
+            transient=True,
             disable=not console.is_terminal,
         )
         self.task = self.bar.add_task("", total=None)
@@ -54,6 +56,14 @@ class TagProgress:
     def __exit__(self, *_: object) -> None:
         self._closed = True
         self.bar.stop()
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Take the live line away while something else is printed."""
+        self.bar.stop()
+        yield
+        if not self._closed:
+            self.bar.start()
 
     @property
     def rate(self) -> float:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -233,12 +233,18 @@ def fingerprint_of(data: Data) -> str:
     return digest.hexdigest()
 
 
+def recordings_in(skipped: Iterable[Skipped]) -> int:
+    """How many recordings were left out: a table or a second evaluation may name one more than once."""
+    return len({s.file for s in skipped})
+
+
 def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10, listed: str = "skipped.json lists them") -> list[str]:
     """What to print of the recordings that were left out, and where all of them are listed."""
     if not skipped:
         return []
-    were = "recording was" if len(skipped) == 1 else "recordings were"
-    lines = [f"{len(skipped)} {were} left out ({listed}):"]
+    count = recordings_in(skipped)
+    were = "recording was" if count == 1 else "recordings were"
+    lines = [f"{count} {were} left out ({listed}):"]
     lines += [f"  {s.file}: {s.reason}" for s in skipped[:most]]
     return lines + (["  ..."] if len(skipped) > most else [])
 

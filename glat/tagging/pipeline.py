@@ -96,7 +96,7 @@ def hear(
 
 
 def _seconds(ready: list[Window], grid: Grid) -> float:
-    return sum(min(w.valid, grid.window_start(1)) for w in ready) / grid.sample_rate_hz
+    return sum(window.new for window in ready) / grid.sample_rate_hz
 
 
 class _Hearing:

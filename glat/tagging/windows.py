@@ -51,6 +51,7 @@ class Window(NamedTuple):
     offset: int  # of its first sample in the recording
     valid: int  # samples before the padding
     first_frame: int  # on the recording's grid
+    new: int  # samples that no earlier window held
 
 
 class Cutter:
@@ -62,6 +63,7 @@ class Cutter:
         self._held: list[NDArray[np.float32]] = []
         self._begins = 0  # the sample at which they begin
         self._index = 0  # of the next window
+        self._heard = 0  # samples that windows have held
 
     def take(self, block: NDArray[np.float32]) -> Iterator[Window]:
         """The windows that end in the next block [n]."""
@@ -73,7 +75,7 @@ class Cutter:
         joined = np.concatenate(self._held)
         while (start := grid.window_start(self._index)) + S <= self.samples:
             wave = joined[start - self._begins : start - self._begins + S].copy()
-            yield Window(wave, start, S, self._index * grid.hop_frames)
+            yield Window(wave, start, S, self._index * grid.hop_frames, self._new(start + S))
             self._index += 1
         # The window that ends with the recording may begin anywhere behind the one before it.
         keep = grid.window_start(self._index - 1)
@@ -85,8 +87,13 @@ class Cutter:
         if self._index == 0 and self.samples:
             wave = np.zeros(S, np.float32)
             wave[: self.samples] = np.concatenate(self._held)
-            yield Window(wave, 0, self.samples, 0)
+            yield Window(wave, 0, self.samples, 0, self.samples)
         elif self._index and grid.window_start(self._index - 1) + S < self.samples:
             start = self.samples - S
             wave = np.concatenate(self._held)[start - self._begins :].copy()
-            yield Window(wave, start, S, grid.nearest_frame(start))
+            yield Window(wave, start, S, grid.nearest_frame(start), self._new(self.samples))
+
+    def _new(self, end: int) -> int:
+        """Samples before `end` that no window has held so far."""
+        new, self._heard = end - self._heard, end
+        return new

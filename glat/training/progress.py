@@ -1,13 +1,26 @@
-"""How far a run is: a live bar on a terminal, a line an interval elsewhere."""
+"""How far a run is: on a terminal a live bar with the losses below it, a line an interval elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.console import RenderableType
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from ..terminal import Console
+
+
+class _BarAboveText(Bar):
+    """A bar with a text below it, which wraps at words."""
+
+    text = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.text:
+            yield Text(self.text)
 
 
 class Progress:
@@ -21,12 +34,12 @@ class Progress:
         self.console, self.total = console, total
         self.reported, self.at, self.waited = 0, time.perf_counter(), 0.0
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=min(40, max(10, console.width - 40))),
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             TimeRemainingColumn(),
+            TextColumn("left"),
         )
-        self.bar = Bar(*columns, console=console, disable=not console.is_terminal)
+        self.bar = _BarAboveText(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task("training", total=total)
 
     @contextmanager
@@ -37,6 +50,10 @@ class Progress:
         self.restart_clock()
         with self.bar:
             yield
+
+    def step(self, done: int) -> None:
+        """Move the bar: `done` steps are done."""
+        self.bar.update(self.task, completed=done)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -65,7 +82,8 @@ class Progress:
             f"  {values['clips_per_second']:.1f} clips/s  data {values['data_wait']:.0%}  "
             f"{values['memory_mib'] / 1024:.2f} GiB"
         )
-        self.bar.update(self.task, completed=done, description=text)
+        self.bar.text = text
+        self.step(done)
         if not self.console.is_terminal:
             minutes, rest = divmod(round(left), 60)
             self.console.print(f"step {done}/{self.total}  {text}  {minutes}:{rest:02d} left")

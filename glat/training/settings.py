@@ -11,6 +11,7 @@ from ..data import Data
 from ..data.loading.batches import Choice
 from ..errors import UserError
 from ..machine import Precision, device_name
+from ..runs.folder import recordings_in
 from .compiling import mode_for
 
 # A CPU run that names no iterations trains about this long at the speed it starts with, and stops at the limit where
@@ -114,7 +115,8 @@ def opening_lines(
         f"dropout x {model.dropout_scale:g} (--dropout-scale), "
         f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
         f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
-        f"{len(train.classes)} classes, {len(data.skipped)} recordings left out (--data, --clip-seconds)",
+        f"{len(train.classes)} classes, {_count(recordings_in(data.skipped), 'recording')} left out "
+        "(--data, --clip-seconds)",
         f"clips       from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}",
         f"training    {optim.iterations} iterations of {optim.batch_size} clips"
         f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
@@ -137,6 +139,10 @@ def remark_lines(data: Data) -> list[str]:
     return [f"note: {line}" for line in odd[:SHOWN_REMARKS]] + (
         [f"note: {more} more remarks on recordings; glat check-data lists all"] if more > 0 else []
     )
+
+
+def _count(number: int, of: str) -> str:
+    return f"{number} {of}{'' if number == 1 else 's'}"
 
 
 def _hearing(feed: FeedConfig) -> str:

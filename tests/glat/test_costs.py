@@ -69,16 +69,21 @@ def test_the_page_is_what_the_command_writes(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_the_page_names_the_flags_it_was_made_with(monkeypatch, capsys):
+def test_the_page_names_the_flags_it_was_made_with(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("glat.commands.costs.BACKBONES", {"cnn10": CNN10})
     flags = ["--width", "0.25", "--num-crops", "2", "--clip-seconds", "5"]
-    monkeypatch.setattr(sys, "argv", ["glat", "costs", *flags])
+    page = tmp_path / "page.md"
+    monkeypatch.setattr(sys, "argv", ["glat", "costs", *flags, "--markdown", str(page)])
     with pytest.raises(SystemExit) as left:
         cli.main()
-    out = capsys.readouterr().out
+    out = page.read_text()
     assert left.value.code == 0
     assert f"`glat costs {' '.join(flags)}`" in " ".join(out.split())
     assert "| cnn10 |" in out
+    assert CountCosts(width=0.25)() == 0
+    printed = capsys.readouterr().out
+    assert "cnn10" in printed
+    assert max(map(len, printed.splitlines())) <= 80
     assert CountCosts(width=0.25, json=True)() == 0
     assert [c["backbone"] for c in json.loads(capsys.readouterr().out)] == ["cnn10"]
 

@@ -150,7 +150,7 @@ def test_the_peak_of_a_saturated_class_is_where_the_operator_saw_it():
     heard = Heard(
         nothing, nothing, logits.numpy(), logits.sigmoid().numpy(), *(t.numpy() for t in selected), embeddings=nothing
     )
-    window = Window(np.zeros(1000, np.float32), 0, 1000, 0)
+    window = Window(np.zeros(1000, np.float32), 0, 1000, 0, 1000)
     (found,) = crops_of(window, heard, 0, Grid.of(1000, 10, 100, 0.0), ("a", "b"), 800)
     assert found.peak_seconds == 7.0
 

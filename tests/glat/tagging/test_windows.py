@@ -32,6 +32,7 @@ def test_windows_cover_a_recording_and_hold_its_samples(total, block, overlap):
         assert not window.wave[len(held) :].any()
         heard[window.offset : window.offset + 100] = True
     assert heard.all()
+    assert sum(window.new for window in windows) == total
     assert windows[-1].offset + windows[-1].valid == total
     assert [w.first_frame for w in windows[:-1]] == [i * grid.hop_frames for i in range(len(windows) - 1)]
 
