@@ -34,18 +34,19 @@ class Size:
         """Of a clip; long enough for every network and for crops of 1 s."""
         return 10 if self.on_gpu else 2
 
-    def model(self, backbone: str, width: float = 0.25, preset: ModelConfig | None = None) -> GlobalLocal:
-        """The same fresh weights at every call, on the CPU, without dropout and SpecAugment."""
+    def model(
+        self, backbone: str, width: float = 0.25, preset: ModelConfig | None = None, **more: float
+    ) -> GlobalLocal:
+        """The same fresh weights at every call, on the CPU, without dropout and SpecAugment; `more` is its config."""
         torch.manual_seed(0)
         config = replace(
             preset or paper().model,
             backbone=backbone,
             width=width if self.on_gpu else 0.1,
-            num_crops=3,
-            crop_seconds=3.0 if self.on_gpu else 1.0,
             spec_augment=False,
             dropout_scale=0.0,
             select_dropout=0.0,
+            **({"num_crops": 3, "crop_seconds": 3.0 if self.on_gpu else 1.0} | more),
         )
         return build_model(config, CLASSES)
 

@@ -1,5 +1,6 @@
 """train.py on a GPU, as a user runs it: every network of the paper, killed and resumed, and each way of computing."""
 
+import json
 import math
 import os
 import signal
@@ -11,6 +12,7 @@ from processes import ROOT, finish, start, wait_for
 from glat.config import OptimConfig
 from glat.machine import pick_precision
 from glat.ranks import ALONE
+from glat.runs.folder import COMPILED
 from glat.training import cudnn
 from glat.training.learner import Learner
 from glat.training.step import TrainingStep
@@ -28,6 +30,7 @@ def assert_trained(folder, steps):
     assert all(math.isfinite(loss) for loss in found.values())
     assert (folder / "evaluation.json").is_file()
     assert not list(folder.glob("nan-*")), "a step was not finite"
+    assert json.loads((folder / COMPILED).read_text(encoding="utf-8"))["failure"] is None
 
 
 @pytest.mark.parametrize("backbone", OF_THE_PAPER)
