@@ -36,6 +36,15 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tools() -> Path:
+    """The folder of tools that run compiled kernels on a CPU; the test is skipped where it is missing."""
+    folder = SHARED / "tools"
+    if not (folder / "ptx_run.py").is_file():
+        pytest.skip(f"the tools are not beside the repository ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def rebuild(golden: Path) -> ModuleType:
     """The module that rebuilds the inputs and weights behind the recorded outputs."""
     spec = importlib.util.spec_from_file_location("rebuild", golden / "rebuild.py")
