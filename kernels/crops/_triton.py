@@ -1,16 +1,15 @@
 """select_crops on CUDA and ROCm devices: one launch forward, one launch backward.
 
-A program ranks the classes of one clip, finds the peak of one crop and copies one of the `parts` of that crop: the
-selection is repeated, never handed over between programs. Its serial chain is two dependent loads (the rank scores,
-then the frames of a class) and, for crop n, n + 1 maxima over the classes and one over the frames (two each where
-scores are float32: the maximum, then the lowest index that has it). Where crops suppress each other, every earlier
-crop adds its maximum over the frames; its frames are loaded a class ahead.
+A program ranks the classes of one clip, finds the peak of one crop and copies one of the `parts` of that crop. The
+selection is repeated in every program, never handed over. For crop n it waits for two loads, one after the other (rank
+scores, frames of a class), and for n + 1 maxima over classes and one over frames, of float32 scores twice as many: the
+maximum, then the lowest index that has it. Where crops suppress each other, every earlier crop adds its maximum over
+frames; its frames are loaded a class ahead.
 
-The copy goes by tiles that begin with a sector of 32 bytes of the output. 4-byte samples are copied one a lane, 2-byte
-samples in granules of 16 bytes a lane, which the lanes of a warp shift into place. A tile that the crop fills is copied
-without any test; the others, one or two a crop, sample by sample under a mask.
-
-README.md in this folder has the reasons, the figures and what has been measured.
+The copy goes by tiles that begin with a sector (32 bytes) of the output. A tile that lies inside its crop is copied
+without tests: 4-byte samples one a lane, 2-byte samples in granules of 16 bytes a lane, which the lanes of a warp shift
+into place. The other tiles, one or two a crop, are copied one sample a lane, with tests. Why, and what was measured:
+README.md in this folder.
 """
 
 # mypy: allow-untyped-defs
