@@ -128,8 +128,16 @@ def test_the_largest_selection_is_right(tiles: None, shape: tuple[int, ...], sup
     inputs = crop_inputs(1, *shape, 600_001, special=True)  # S * T passes 2**31
     forward(*inputs, torch.tensor([599_999]), 2, 500, suppress)
     forward(*inputs, None, 2, 500, suppress)
-    below = inputs[2][:, : (2**31 - 1) // (shape[0] + 1)]  # the longest wave that 32 bits do for
-    forward(*inputs[:2], below, torch.tensor([below.shape[1] - 1]), 2, below.shape[1] // 2, suppress)
+
+
+@pytest.mark.parametrize("suppress", SUPPRESS)
+def test_the_longest_wave_that_32_bits_do_for_is_right(monkeypatch: pytest.MonkeyPatch, suppress: str) -> None:
+    """And one that is a sample longer, and one whose S * T passes even 2**32."""
+    small_tiles(monkeypatch, rows=512)
+    T = 4096
+    inputs = crop_inputs(1, T, 16, 2**32 // T + 999, special=True)
+    for S in ((2**31 - 1) // (T + 1), 2**31 // (T + 1) + 1, inputs[2].shape[1]):
+        forward(*inputs[:2], inputs[2][:, :S], torch.tensor([S]), 2, S // 2, suppress)
 
 
 def test_the_kernels_own_tile_is_right() -> None:
