@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import NamedTuple
 
-_SEPARATORS = ",|/;:+&"
+_SEPARATORS = ",|;"
+_HIERARCHIES = "/:+"  # which may stand in every label for another reason
 _MISSING = frozenset({"nan", "null", "none", "n/a", "<na>"})
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 
@@ -55,9 +56,9 @@ def suspicions(labels: Collection[str]) -> list[Suspicion]:
 def _hidden_separator(labels: list[str]) -> str | None:
     """What every label holds, or what joins labels that are there alone, too."""
     alone = set(labels)
-    for separator in _SEPARATORS:
+    for separator in _SEPARATORS + _HIERARCHIES:
         parts = [[part.strip() for part in label.split(separator)] for label in labels if separator in label]
         parts = [found for found in parts if all(found)]
-        if (len(parts) == len(labels) > 1) or any(set(found) <= alone for found in parts):
+        if (separator in _SEPARATORS and len(parts) == len(labels) > 1) or any(set(found) <= alone for found in parts):
             return separator
     return None

@@ -44,7 +44,7 @@ class Header:
     rate_hz: int
     channels: int
     frames: int
-    format: str  # libsndfile's name: "WAV", "FLAC", "OGG", ...; "AV" where PyAV decodes
+    format: str  # libsndfile's name: "WAV", "FLAC", "OGG", ...; a longer one where PyAV decodes
     is_integer: bool  # its samples are integers, so that none can pass full scale or be NaN
     is_plain: bool  # any decoder hears all of it: its header is right
     remarks: tuple[str, ...] = ()
@@ -238,5 +238,5 @@ def _foreign(path: Path, name: str, raw: BinaryIO, stack: ExitStack) -> _File:
     if not _RATES_HZ[0] <= audio.rate_hz <= _RATES_HZ[1]:
         raise UnreadableAudio(path, f"has a sample rate of {audio.rate_hz} Hz")
     remarks = _odd(audio.rate_hz, audio.channels)
-    header = Header(audio.rate_hz, audio.channels, audio.frames, "AV", False, False, remarks)
+    header = Header(audio.rate_hz, audio.channels, audio.frames, name, False, False, remarks)
     return _File(header, audio.blocks)

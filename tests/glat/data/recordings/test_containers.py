@@ -11,7 +11,8 @@ from cases import containers as made
 
 from glat.data.recordings.audio import hear
 from glat.data.recordings.containers import LENGTHLESS, examine
-from glat.data.recordings.decoding import UnreadableAudio, read_header
+from glat.data.recordings.decoding import UnreadableAudio, decode_mono, read_header
+from glat.errors import UserError
 
 RATE = made.RATE
 X = made.sound(1.0)
@@ -243,8 +244,20 @@ def test_long_recordings_take_no_more_memory_than_short_ones(tmp_path):
     path = tmp_path / "long.flac"
     soundfile.write(path, np.tile(made.sound(10.0), 30), RATE)
     blocks = []
-    from glat.data.recordings.decoding import decode_mono
-
     decode_mono(path, lambda header: lambda block: blocks.append(len(block)))
     assert sum(blocks) == 300 * RATE
     assert max(blocks) <= 1 << 20
+
+
+@pytest.mark.parametrize("error", [MemoryError(), soundfile.LibsndfileError(17)])
+def test_want_of_memory_is_no_bad_recording(tmp_path, monkeypatch, error):
+    path = made.write(tmp_path / "a.wav", SIZED)
+
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", full)
+    monkeypatch.setattr(soundfile.LibsndfileError, "error_string", "Internal malloc () failed.")
+    with pytest.raises(UserError, match="not enough memory to decode it; give fewer --workers") as caught:
+        hear(path, RATE)
+    assert not isinstance(caught.value, UnreadableAudio)
