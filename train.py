@@ -122,6 +122,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     try_compiled = partial(compiled.try_out, learner, partial(load_rows, some_rows))
     if config.run.dry_run:
         try_compiled()
+        say(run.skipped_lines(sets.skipped, listed="glat check-data lists all"))
         with closing(new_feed()) as feed:
             say(dry_run.lines(config, learner, training_step, feed.parts, len(train)))
         return None

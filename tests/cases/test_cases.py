@@ -222,6 +222,7 @@ def test_every_command_says_the_same(name, tmp_path, monkeypatch, capsys, train,
         assert case.reason in skipped[case.file]
         assert case.reason in str(error)
         assert case.file in {skip.file for skip in sets.skipped if case.reason in skip.reason}
+        assert case.reason in printed
         return
     for found in (good[case.file]["seconds"], seconds[case.file], loaded[case.file], length):
         assert found == pytest.approx(case.seconds, abs=0.02)
