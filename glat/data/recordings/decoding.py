@@ -213,7 +213,7 @@ def _odd(rate_hz: int, channels: int) -> tuple[str, ...]:
 
 def _blocks(path: Path, files: list[Any], layout: Layout, limit: int | None) -> Iterator[Block]:
     wanted = sum(file.frames for file in files)
-    if files[0].format == "MP3":  # whose number of frames libmpg123 guesses; `examine` has counted them
+    if files[0].subtype.startswith("MPEG"):  # whose samples libmpg123 guesses; `examine` has looked at their bytes
         wanted = layout.least_samples
     wanted = max(wanted, layout.least_samples)
     at_most = 1 << 62 if limit is None else limit

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import SEEK_END
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ _MAGIC = (
     (0, b"\xff\xf9", "AAC"),
     (0, b"\x0b\x77", "AC-3"),
 )
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MISSING_SECONDS = 0.2  # that a decoder may give less than the container says: encoders' delay and padding
 
 
@@ -56,7 +58,7 @@ class Audio:
         duration, base = self._stream.duration, self._stream.time_base
         if duration is None and container.duration is not None:
             duration, base = container.duration, 1 / av.time_base
-        self.seconds = float(duration * base) if duration else 0.0
+        self.seconds = float(duration * base) if duration and container.format.name != "asf" else 0.0
 
     @property
     def frames(self) -> int:
@@ -86,8 +88,20 @@ class Audio:
                             return
         except self._av.FFmpegError as error:
             raise CannotDecode(f"is damaged ({error.strerror})") from error
-        if packets < self._stream.frames or (self.seconds and got / self.rate_hz < self.seconds - _MISSING_SECONDS):
+        counted = 0 if self._stream.codec_context.name.startswith("pcm") else self._stream.frames  # there, of samples
+        if packets < counted or (self.seconds and got / self.rate_hz < self.seconds - _MISSING_SECONDS):
             raise CannotDecode(f"is cut off: {got / self.rate_hz:.2f} of {self.seconds:.2f} s are there")
+
+
+def _check_asf(file: BinaryIO) -> None:
+    """Raise CannotDecode where a Windows Media file is shorter than it says; its duration is only rounded."""
+    head = file.read(1 << 12)
+    there = file.seek(0, SEEK_END)
+    file.seek(0)
+    at = head.find(_ASF_PROPERTIES)
+    size = int.from_bytes(head[at + 40 : at + 48], "little") if head.startswith(_MAGIC[2][1]) and at >= 0 else 0
+    if there < size:
+        raise CannotDecode(f"is cut off: {there} of {size} bytes are there")
 
 
 @contextmanager
@@ -99,6 +113,7 @@ def opened(file: BinaryIO) -> Iterator[Audio]:
     """
     import av
 
+    _check_asf(file)
     try:
         container = av.open(file)
     except av.FFmpegError as error:

@@ -33,7 +33,9 @@ class Family:
 
     def means_unknown(self, size: int) -> bool:
         """Whether a size is one of those that stand for no size."""
-        return self.size.size == 4 and any(low <= size <= high for low, high in _STREAMED)
+        if self.size.size == 8:
+            return size == -1 or size >= 1 << 62
+        return any(low <= size <= high for low, high in _STREAMED)
 
 
 @dataclass
@@ -91,9 +93,11 @@ def examine(file: Bytes, family: Family) -> Layout:
     start, claimed = found.start, found.claimed
     there = file.size - start
     if claimed is None:
-        # RF64 says so in 64 bits, which libsndfile takes for a number.
-        views = (patched(file.size, (found.size_at, found.size.pack(there))),) if found.size is not family.size else ()
-        return Layout(views, None, found.frames)
+        if found.size.size == 4:
+            return Layout(least_samples=found.frames)
+        # In 64 bits, where libsndfile takes "unknown" for a number.
+        whole = there + (0 if found.size is not family.size else family.skip + family.header * family.counts_header)
+        return Layout((patched(file.size, (found.size_at, found.size.pack(whole))),), None, found.frames)
     if claimed > there:
         raise Damaged(f"is cut off: {max(0, there)} of {claimed} bytes of samples are there")
     if found.expected and claimed and not -2 < claimed - found.expected < 2:
@@ -155,7 +159,7 @@ def _find_samples(file: Bytes, family: Family) -> _Samples:
     if family is _RIFF and size == 0xFFFF_FFFF and wide_at is not None:
         (size,), found.size_at, found.size = _LE64.unpack(file.at(wide_at, 8).ljust(8, b"\0")), wide_at, _LE64
         found.claimed = None if size >> 63 else size
-    elif (family.means_unknown(size) and size != file.size - inside) or (family is _CAF and size == -1):
+    elif family.means_unknown(size) and size != file.size - inside:
         found.claimed = None
     else:
         found.claimed = max(0, size - family.skip - (family.header if family.counts_header else 0))

@@ -51,8 +51,12 @@ def test_whole_files_are_never_accused_and_cut_ones_never_pass(kind, subtype):
 
 SIZED = made.wav(X)
 STREAM_SIZES = (0xFFFF_FFFF, 0x7FFF_F000, 0x8000_0000, 0x7FFF_FFFF)
+W64, CAF = made.encoded(X, "W64"), made.encoded(X, "CAF")
+W64_DATA, CAF_DATA = W64.index(b"data\xf3\xac\xd3\x11") + 16, CAF.index(b"data") + 4
 WHOLE = {
     "wav": SIZED,
+    "W64 into a pipe": W64[:W64_DATA] + struct.pack("<q", (1 << 63) - 1) + W64[W64_DATA + 8 :],
+    "CAF into a pipe": CAF[:CAF_DATA] + struct.pack(">q", -1) + CAF[CAF_DATA + 8 :],
     "chunk behind": made.wav(X, behind=made.chunk()),
     "odd chunk behind, unpadded": made.wav(X, behind=made.chunk(content=b"abc", padded=False)),
     "cut chunk behind": made.wav(X, behind=made.chunk()[:-5]),
