@@ -52,6 +52,7 @@ def rewritten(folder, change, seal=True):
 
 def test_no_flipped_bit_changes_an_answer_without_a_word(whole, tmp_path):
     made, silent = silent_flips(whole, tmp_path / "run", FLIPS, int(os.environ.get("GLAT_STRESS", "0")))
+    print(f"{made} flips of {made // FLIPS} files, {len(silent)} silent")
     assert made >= 7 * FLIPS
     assert not silent
 

@@ -1,6 +1,7 @@
 """What a benchmark run found, as pytest-benchmark's JSON carries it."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,19 +58,55 @@ class Case:
 
     @classmethod
     def from_json(cls, race: dict[str, Any]) -> "Case":
-        """From one of the ``races`` of a benchmark's ``extra_info``."""
+        """From one of the ``races`` of a benchmark's ``extra_info``.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it is none.
+        """
         competitors = tuple(
             Competitor(
                 name,
-                c["seconds"],
-                c["fastest_seconds"],
-                tuple(c["ratio"]),
-                c["rounds"],
-                Limit(**c["limit"]) if "limit" in c else None,
+                _above_zero(c["seconds"]),
+                _above_zero(c["fastest_seconds"]),
+                _quartiles(c["ratio"]),
+                int(_above_zero(c["rounds"])),
+                _limit(c["limit"]) if "limit" in c else None,
             )
             for name, c in race["competitors"].items()
         )
-        return cls(race["subject"], race["case"], race["device"], race["guarded"], Limit(**race["limit"]), competitors)
+        if not competitors:
+            raise ValueError(f"nothing was measured of {race['case']!r}")
+        names = (str(race["subject"]), str(race["case"]), str(race["device"]))
+        return cls(*names, bool(race["guarded"]), _limit(race["limit"]), competitors)
+
+
+def _above_zero(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{value!r} in place of a number above 0")
+    return value
+
+
+def _quartiles(values: Any) -> tuple[float, float, float]:
+    low, median, high = map(_above_zero, values)
+    return low, median, high
+
+
+def _limit(entries: dict[str, Any]) -> Limit:
+    found = Limit(**entries)
+    _above_zero(found.seconds)
+    for value in (found.bytes, found.flop):
+        _above_zero(value or 1)  # 0: nothing of the kind is needed
+    if not (isinstance(found.set_by, str) and isinstance(found.dtype, str) and isinstance(found.formula, str)):
+        raise ValueError("a limit whose formula, type or reason is no text")
+    return found
+
+
+def _rates(found: Any) -> dict[str, dict[str, float]]:
+    """Of each device the copy bandwidth, and the FLOP/s of some types."""
+    rates = {str(device): {str(k): _above_zero(v) for k, v in of.items()} for device, of in found.items()}
+    if any("copy" not in of for of in rates.values()):
+        raise ValueError("a device has no copy bandwidth")
+    return rates
 
 
 @dataclass(frozen=True)
@@ -115,15 +152,20 @@ def read_report(path: Path) -> BenchRun:
         ) from None
     try:
         facts = dict(content["machine_info"]["glat"])
-        rates = facts.pop("rates")
+        rates = _rates(facts.pop("rates"))
         races = [race for entry in content["benchmarks"] for race in entry["extra_info"].get("races", ())]
         cases = tuple(Case.from_json(race) for race in races)
+        for case in cases:
+            if case.device not in rates or any(
+                case.limit_of(c).dtype not in rates[case.device] for c in case.competitors
+            ):
+                raise ValueError(f"{case.name!r} ran on a device, or in a type, whose rates are not known")
         missing = tuple(NotMeasured(**entry) for entry in content["not_measured"])
         date = content["datetime"][:19].replace("T", " ")
-    except (KeyError, TypeError, AttributeError) as error:
+        label = f"{facts['cpu'] if facts['gpu'] == 'none' else facts['gpu']}, commit {facts['commit']}"
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         found = f"{type(error).__name__} {error}"
         raise UserError(f"{path} is not from this project's bench/ ({found}); write one with make bench-json") from None
-    label = f"{facts['cpu'] if facts['gpu'] == 'none' else facts['gpu']}, commit {facts['commit']}"
     return BenchRun(label, date, {name: str(value) for name, value in facts.items()}, rates, cases, missing)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from ..config import TrainConfig, to_json
 from ..data import ClipSource, Skipped
@@ -25,6 +24,7 @@ from ..tagging.events import thresholds_of
 from ..tagging.tagger import Tagger
 from .best import Best
 from .calendar import Calendar
+from .curves import Curves
 from .learner import Learner
 
 SHOWN = 2  # clips in the picture: a second on a CPU
@@ -51,7 +51,7 @@ class Keeper:
         self.folder, self.config, self.facts, self.learner, self.ranks = folder, config, facts, learner, learner.ranks
         self.first_step, self.best = 0, Best()
         self._calendar = calendar
-        self._curves: SummaryWriter | None = None
+        self._curves: Curves | None = None
 
     def restore(self, checkpoint: Path | None, sampler: Sampler) -> list[str]:
         """Go on from a checkpoint: restore weights, optimiser, sampler and random generators; None: the run starts.
@@ -80,10 +80,10 @@ class Keeper:
         if self.ranks.first:
             lines += run.forget_metrics_after(self.folder, self.first_step if checkpoint else -1, self.best.last)
             # Points of the checkpoint's step and of later ones are dropped, and those that stay are added again.
-            self._curves = SummaryWriter(self.folder, purge_step=self.first_step)
+            self._curves = Curves(self.folder, purge_step=self.first_step)
             for row in run.read_metrics(self.folder).rows:
                 if row["step"] == self.first_step:
-                    self._draw(**row)
+                    self._curves.add(**row)
         return lines
 
     def _restore_weights(self) -> None:
@@ -99,15 +99,9 @@ class Keeper:
 
     def log(self, step: int, **values: float) -> None:
         """Add a line to the metrics, and points to the curves."""
-        if self.ranks.first:
+        if self._curves is not None:
             run.append_metrics(self.folder, step=step, **values)
-            self._draw(step, **values)
-
-    def _draw(self, step: int, **values: float) -> None:
-        assert self._curves is not None
-        with checkpoints.naming_failures(self.folder):  # a write may fail for what was added before
-            for name, value in values.items():
-                self._curves.add_scalar(name, value, step)
+            self._curves.add(step, **values)
 
     def evaluated(self, step: int, result: Evaluation, clips: ClipSource) -> None:
         """Take an evaluation after `step` steps into account; one that is made again changes nothing.
@@ -127,7 +121,7 @@ class Keeper:
             model = self.learner.evaluated_model
             self.ranks.on_first(partial(run.save_weights, self.folder, model, run.BEST_WEIGHTS, **facts))
 
-    def _show(self, step: int, clips: ClipSource, curves: SummaryWriter) -> None:
+    def _show(self, step: int, clips: ClipSource, curves: Curves) -> None:
         classes, S = clips.classes, clips.clip_samples
         model, limits = self.learner.evaluated_model, thresholds_of(None, clips.classes)
         shown = []
@@ -137,7 +131,7 @@ class Keeper:
                 wave = to_float(torch.from_numpy(clips.read(row))).numpy()
                 shown.append(drawn(tagger.tag(wave, clips.sample_rate_hz), clips.names[row], wave, top=3))
         if shown:
-            curves.add_figure("crops", draw_tagged(shown), step)
+            curves.show("crops", draw_tagged(shown), step)
 
     def save(self, step: int, sampler: dict[str, Any], evaluation_due: bool) -> None:
         """Write a checkpoint, then the weights alone.
@@ -159,8 +153,7 @@ class Keeper:
 
         def write() -> None:
             if self._curves is not None:
-                with checkpoints.naming_failures(self.folder):
-                    self._curves.flush()  # a kill after this costs no point that the checkpoint has passed
+                self._curves.flush()  # a kill after this costs no point that the checkpoint has passed
             checkpoints.save(self.folder, state)
             run.save_weights(self.folder, self.learner.evaluated_model, step=step)
             self._remove_old()

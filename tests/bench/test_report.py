@@ -118,3 +118,36 @@ def test_a_file_that_holds_no_results_is_named(text, message, tmp_path, monkeypa
     assert f"{path} {message}" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "report.html").exists()
+
+
+WRONG = {
+    "seconds of 0": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["competitors"]["glat"].update(seconds=0),
+    "seconds of text": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["competitors"]["glat"].update(
+        seconds="1"
+    ),
+    "seconds below 0": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["competitors"]["glat"].update(seconds=-1),
+    "no competitors": lambda e: e["benchmarks"][0]["extra_info"]["races"][0].update(competitors={}),
+    "competitors in a list": lambda e: e["benchmarks"][0]["extra_info"]["races"][0].update(competitors=[1]),
+    "two quartiles": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["competitors"]["glat"].update(ratio=[1, 2]),
+    "ratio of 0": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["competitors"]["glat"].update(ratio=[0, 1, 1]),
+    "no limit": lambda e: e["benchmarks"][0]["extra_info"]["races"][0].update(limit=None),
+    "a limit of 0": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["limit"].update(seconds=0),
+    "an unknown type": lambda e: e["benchmarks"][0]["extra_info"]["races"][0]["limit"].update(dtype="float8"),
+    "an unknown device": lambda e: e["benchmarks"][0]["extra_info"]["races"][0].update(device="abacus"),
+    "rates of 0": lambda e: e["machine_info"]["glat"]["rates"]["cpu"].update(copy=0),
+    "no copy": lambda e: e["machine_info"]["glat"]["rates"]["cpu"].pop("copy"),
+    "rates in a list": lambda e: e["machine_info"]["glat"].update(rates=[1]),
+    "no machine": lambda e: e["machine_info"]["glat"].pop("cpu"),
+    "a date of numbers": lambda e: e.update(datetime=5),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_results_that_cannot_be_are_one_line(kind, written, tmp_path, monkeypatch, capsys):
+    entries = json.loads(written.read_text(encoding="utf-8"))
+    WRONG[kind](entries)
+    (tmp_path / "wrong.json").write_text(json.dumps(entries), encoding="utf-8")
+    assert bench_report(monkeypatch, tmp_path / "wrong.json", "-o", tmp_path / "page.html") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "is not from this project's bench/" in said
