@@ -36,7 +36,7 @@ test-torch-versions: $(STAMP)
 # Kills, signals, full disks, damaged files and hostile folders in many variants: minutes. SEED chooses the moments.
 SEED ?= 0
 stress: $(STAMP)
-	GLAT_STRESS=$(SEED) $(BIN)/python -m pytest tests/test_stress.py -s
+	GLAT_STRESS=$(SEED) $(BIN)/python -m pytest tests/test_stress.py tests/test_damaged_runs.py -s
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest bench --benchmark-only

@@ -84,11 +84,11 @@ def weights(path):
 
 
 def assert_equal(one, other, where):
-    """Nested values, but for the run's folder, how it was named, and generators that glat does not draw from."""
+    """Nested values, but for the run's folder (and digests over it) and generators that glat does not draw from."""
     assert type(one) is type(other), where
     if isinstance(one, dict):
         assert one.keys() == other.keys(), where
-        for key in one.keys() - {"run_dir", "resume", "python", "numpy"}:
+        for key in one.keys() - {"run_dir", "resume", "python", "numpy", "sha256"}:
             assert_equal(one[key], other[key], f"{where}: {key}")
     elif isinstance(one, list | tuple):
         assert len(one) == len(other), where
