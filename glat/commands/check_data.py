@@ -25,18 +25,18 @@ Heard = tuple[Sequence[Recording], list[Sound], tuple[str, ...], Sequence[Skippe
 
 @dataclass(frozen=True)
 class CheckData(SourceFlags):
-    """Decode every recording and say what would hurt training; --data may be packs, too."""
+    """Decode every recording and say what would hurt training; --data may also be packs."""
 
     eval_data: Path | None = None
-    """Recordings or packs for the evaluation; without it, --data is divided as train.py does."""
+    """Recordings or packs for the evaluation; default: --data is split as train.py splits it."""
     eval_folds: tuple[str, ...] = ()
-    """The folds for the evaluation; without them, about a fifth of every class by a hash of the names."""
+    """Folds for the evaluation; default: about a fifth of every class, chosen by a hash of the names."""
     seed: int = 0
-    """Of the division, as of train.py."""
+    """Seed of the split, as train.py's --seed."""
     workers: int | None = None
-    """Threads; without it one a core."""
+    """Threads; default: one per core."""
     json: Path | None = None
-    """Write all that was found into this file."""
+    """Write everything that was found to this file."""
     overwrite: bool = False
     """Replace a file that is not a result of this command, too."""
 

@@ -17,21 +17,21 @@ _LINE_SECONDS = 30
 
 @dataclass(frozen=True)
 class Pack(SourceFlags):
-    """Pack recordings into HDF5 files with the layout of PANNs; goes on where it was stopped."""
+    """Pack recordings into HDF5 files with the layout of PANNs; run again after a stop, it continues."""
 
     out: tyro.conf.Positional[Path]
-    """The folder of the packs; with the same command, a packing that was stopped goes on."""
+    """The folder of the packs; give the same command again to continue after a stop."""
     clip_seconds: float = 10.0
     """Longer recordings are cut, shorter ones padded with zeros."""
     sample_rate: int = 32_000
-    """In Hz; 32 000 for PANNs' networks."""
+    """Sample rate of the packs in Hz; PANNs' networks need 32 000."""
     clips_per_shard: int | None = None
-    """Recordings a file; without it 1 000, fewer of small sets."""
+    """Recordings per file; default: 1 000, fewer for small sets."""
     workers: int | None = None
-    """Processes; without it one a core."""
+    """Processes; default: one per core."""
 
     def __call__(self) -> int:
-        """Returns 0, also where recordings were left out and reported."""
+        """Returns 0, even if some recordings were left out; they are reported."""
         if not 1_000 <= self.sample_rate <= 1_000_000:
             raise UserError(f"--sample-rate {self.sample_rate}; give 1 000 to 1 000 000, 32 000 for PANNs' networks")
         if not (0 < self.clip_seconds < 86_400 and self.clip_seconds * self.sample_rate >= 1):

@@ -1,4 +1,4 @@
-"""The flags that name recordings, of the commands that take them from anywhere."""
+"""The flags that say where the recordings are, shared by the commands that read them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Labels of one data set as the classes of another, by name."""
+"""Map the labels of one data set onto the classes of another by name."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +12,7 @@ from .targets import Targets
 
 @dataclass(frozen=True)
 class Relabelled:
-    """Clips with the classes that were asked for, and what that cost."""
+    """Clips relabelled with the wanted classes, and what had to be left out."""
 
     clips: ClipSource
     unknown: tuple[str, ...]  # labels that are none of the classes, left out

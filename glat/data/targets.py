@@ -1,4 +1,4 @@
-"""Weak labels, a bit each: 130 MB for two million clips of 527 classes, where float32 takes 4 GB."""
+"""Weak labels, one bit each: two million clips of 527 classes take 130 MB; as float32 they would take 4 GB."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Targets:
 
     @classmethod
     def from_labels(cls, labels: Iterable[Sequence[int]], num_classes: int) -> "Targets":
-        """Of the class indices of each clip."""
+        """Make targets from the class indices of each clip; an empty sequence is a clip of no class."""
         rows = [np.asarray(row, np.int64) for row in labels]
         packed = np.zeros((len(rows), -(-num_classes // 8)), np.uint8)
         clip = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
@@ -29,23 +29,23 @@ class Targets:
 
     @classmethod
     def from_dense(cls, dense: NDArray[np.bool_]) -> "Targets":
-        """Of a table [M, L]."""
+        """Make targets from a table [M, L]."""
         return cls(np.packbits(dense, axis=1), dense.shape[1])
 
     def __len__(self) -> int:
         return len(self.packed)
 
     def subset(self, rows: NDArray[np.int64]) -> "Targets":
-        """Of some clips."""
+        """The targets of some clips."""
         return Targets(self.packed[rows], self.num_classes)
 
     def dense(self, rows: slice | NDArray[np.int64] | Tensor = slice(None)) -> Tensor:
-        """[B, L] bool of some rows, of all without `rows`."""
+        """The targets of some rows as [B, L] bool; default: of all rows."""
         chosen = self.packed[np.asarray(rows) if isinstance(rows, Tensor) else rows]
         return torch.from_numpy(np.unpackbits(chosen, axis=1, count=self.num_classes).view(np.bool_))
 
     def counts(self) -> NDArray[np.int64]:
-        """[L], clips of each class."""
+        """How many clips each class has, [L]."""
         total = np.zeros(self.num_classes, np.int64)
         for first in range(0, len(self.packed), 65_536):  # 35 MB at a time for AudioSet
             block = self.packed[first : first + 65_536]
@@ -53,7 +53,7 @@ class Targets:
         return total
 
     def by_class(self) -> list[NDArray[np.int32]]:
-        """Rows of the clips of each of the L classes, ascending: 4 bytes a label, found in a few passes over all."""
+        """For each of the L classes the rows of its clips, ascending; takes 4 bytes per label and a few passes."""
         width = self.packed.shape[1]
         byte = np.flatnonzero(self.packed)  # few: a clip has about two labels of 527
         row, column = np.divmod(byte, width)

@@ -124,7 +124,7 @@ def load_packs(
 
 
 def recordings(packed: PackedClips) -> list[Recording]:
-    """The clips as a manifest lists recordings; the path is the shard's."""
+    """The clips as a list of recordings; each path is that of the shard."""
     present = [
         tuple(sorted(packed.classes[label] for label in np.flatnonzero(row))) for row in packed.targets.dense().numpy()
     ]

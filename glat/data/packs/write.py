@@ -142,7 +142,7 @@ def _fingerprint(manifest: Manifest) -> str:
 
 
 def _is_complete(out: Path, plan: dict[str, Any]) -> bool:
-    """Whether nothing is left to do; a new folder is marked as this packing's, any other one refused."""
+    """Whether the packing is finished. Marks a new folder as belonging to it, and refuses any other folder."""
     path = out / MANIFEST
     if not path.exists():
         if any(not file.name.startswith(".") for file in out.iterdir()):
@@ -164,7 +164,7 @@ def _is_complete(out: Path, plan: dict[str, Any]) -> bool:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Keep other processes from packing into this folder; the lock goes with the process."""
+    """Keep other processes from packing into this folder; the lock ends with the process."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -182,7 +182,7 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 class _WriteError(Exception):
-    """A shard could not be written; the error of HDF5 as one that every process can unpickle."""
+    """A shard could not be written: HDF5's error in a form that pickles."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(number, reason)
@@ -225,7 +225,7 @@ def _write_shards(tasks: list[Shard], workers: int, report: Report) -> None:
 
 
 def _start_worker() -> None:
-    """Die with the parent, also where it was killed, and at once on Ctrl-C."""
+    """End when the parent ends, even if it was killed, and at once on Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     assert parent is not None

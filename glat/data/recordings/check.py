@@ -1,4 +1,4 @@
-"""Look at every recording before a training does: what would hurt it, and what is worth knowing."""
+"""Check every recording before training: what would hurt it, and what is worth knowing."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -146,7 +146,7 @@ def listen(listed: Sequence[Recording], workers: int | None = None) -> list[Soun
 
 
 def listen_to_packs(packed: PackedClips, workers: int | None = None) -> list[Sound]:
-    """Read every row of packs; one whose samples are not those that were packed gets a reason."""
+    """Read every row of the packs; a row whose samples differ from what was packed gets a reason."""
     listed = recordings(packed)
     facts = [_recorded(path) for path in packed.shards]
 
@@ -173,7 +173,7 @@ def judge(
     left_out: Sequence[Skipped] = (),
     no_split: str | None = None,
 ) -> Report:
-    """Weigh what was heard.
+    """Turn what was heard into findings.
 
     Args:
         left_out: what the source skipped by itself.

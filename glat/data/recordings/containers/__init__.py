@@ -42,6 +42,8 @@ def _examine(file: Bytes) -> Layout:
         return flac.examine(file, start)
     if mpeg.begins(file, start):
         return mpeg.examine(file, start)
+    if start and (first := mpeg.search(file, start)) is not None:  # padding behind the ID3v2 tag
+        return mpeg.examine(file, first)
     head = file.at(0, 32)
     if head[:4] == b"OggS":
         return ogg.examine(file)

@@ -86,6 +86,7 @@ WHOLE_MP3 = {
     "counted": lambda data: data,
     "not counted": made.uncounted,
     "ID3v2": lambda data: made.id3v2() + data,
+    "ID3v2 and padding": lambda data: made.id3v2() + bytes(3_000) + made.uncounted(data),
     "ID3v1": lambda data: data + made.id3v1(),
     "APE": lambda data: data + made.ape(),
     "APE and ID3v1": lambda data: data + made.ape() + made.id3v1(),
