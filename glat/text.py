@@ -9,6 +9,7 @@ import csv
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import IO, Any
 
 # Control characters (C0, DEL, C1), the marks and overrides of bidirectional text, line and paragraph separators, and
@@ -36,8 +37,9 @@ def _spelt(match: re.Match[str]) -> str:
 
 
 def complain(line: object) -> None:
-    """Print one line, `shown`, on the standard error."""
-    print(shown(line), file=sys.stderr)
+    """Print one line, `shown`, on the standard error; nothing where nobody reads it any more (``2>&1 | head``)."""
+    with suppress(BrokenPipeError):
+        print(shown(line), file=sys.stderr)
 
 
 def escape_json(text: str) -> str:
