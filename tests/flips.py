@@ -12,6 +12,7 @@ from glat.runs import checkpoints
 from glat.runs import folder as run
 from glat.runs.digests import read_weights
 from glat.runs.results import read_evaluation
+from glat.runs.weights import load_model
 
 # What glat never reads: pictures, and TensorBoard's points, which have checksums of their own.
 UNREAD = ("*.png", "events.out.tfevents.*", "skipped.json", "compiled.json")
@@ -22,11 +23,11 @@ def readers(folder: Path):
 
     def config():
         found = run.open_run(folder)
-        run.load_model(found)
+        load_model(found)
         return found.config, found.classes, found.clip_samples, found.fingerprint, found.network
 
     def weights(name):
-        return lambda: run.load_model(run.open_run(folder), name).state_dict()
+        return lambda: load_model(run.open_run(folder), name).state_dict()
 
     def newest():
         path, lines = checkpoints.newest(folder)

@@ -17,6 +17,7 @@ from glat.errors import GlatWarning, UserError
 from glat.runs import digests
 from glat.runs import folder as run
 from glat.runs.results import read_evaluation
+from glat.runs.weights import NETWORK, load_model
 
 SOME = ("--train-clips", 8, "--eval-clips", 8)
 FLIPS = 40 if "GLAT_STRESS" in os.environ else 5
@@ -47,7 +48,7 @@ def rewritten(folder, change, seal=True):
     digests.write_record(folder / "config.json", entries)
     for path in folder.glob("*.safetensors"):
         weights, facts, _ = digests.read_weights(path)
-        digests.write_weights(path, weights, {name: text for name, text in facts.items() if name != run.NETWORK})
+        digests.write_weights(path, weights, {name: text for name, text in facts.items() if name != NETWORK})
 
 
 def test_no_flipped_bit_changes_an_answer_without_a_word(whole, tmp_path):
@@ -58,7 +59,7 @@ def test_no_flipped_bit_changes_an_answer_without_a_word(whole, tmp_path):
 
 
 def test_a_whole_run_is_read_without_a_word(whole, recwarn, capsys, monkeypatch):
-    run.load_model(run.open_run(whole))
+    load_model(run.open_run(whole))
     assert glat(monkeypatch, "plot", whole) == 0
     assert not [warning for warning in recwarn if issubclass(warning.category, GlatWarning)]
     assert capsys.readouterr().err == ""
@@ -87,7 +88,7 @@ def test_weights_of_another_run_are_refused(whole, folder, tmp_path):
     with pytest.raises(
         UserError, match="model.safetensors is of another network or other classes than config.json beside it"
     ):
-        run.load_model(run.open_run(folder))
+        load_model(run.open_run(folder))
 
 
 @pytest.mark.parametrize("kind", ["nan", "inf", "int32", "float16", "missing"])
@@ -162,7 +163,7 @@ HOSTILE = {
 def test_a_record_of_the_wrong_kind_is_one_line(folder, kind, monkeypatch, capsys):
     rewritten(folder, HOSTILE[kind])
     with pytest.raises(UserError) as raised:
-        run.load_model(run.open_run(folder))
+        load_model(run.open_run(folder))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 600
     assert glat(monkeypatch, "evaluate", "--run", folder, "--resamples", 0) == 2

@@ -11,8 +11,9 @@ from trained import glat, train_here
 
 from glat.errors import UserError
 from glat.runs.digests import read_weights, write_record, write_weights
-from glat.runs.folder import load_model, open_run
+from glat.runs.folder import open_run
 from glat.runs.pretrained import load_pretrained
+from glat.runs.weights import load_model
 
 EVIL = """
 from pathlib import Path

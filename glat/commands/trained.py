@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ..config import CropPooling
 from ..model import GlobalLocal
-from ..runs.folder import BEST_WEIGHTS, WEIGHTS, Run, load_model, open_run
+from ..runs.folder import BEST_WEIGHTS, WEIGHTS, Run, open_run
+from ..runs.weights import load_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked, what came out, and all it takes to use the model."""
+"""The folder of a run: what was asked, and its metrics."""
 
 import hashlib
 import json
@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -14,19 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
-from ..backbones import BACKBONES
 from ..backbones.own import refuse_unnamed
 from ..config import PRESETS, TrainConfig, UnknownEntryError, from_json, to_json
 from ..data import Data, Skipped
 from ..errors import UserError, first_line, warn
 from ..files import remove_temporary, replaced, write_json
-from ..model import GlobalLocal, build_model
 from . import checkpoints, lock
-from .digests import digest_of, from_line, read_record, read_weights, to_line, write_record, write_weights
+from .digests import digest_of, from_line, read_record, to_line, write_record
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 COMPILED = "compiled.json"  # what torch.compile took, or why the run goes without it
@@ -38,9 +32,7 @@ _RECORDED = re.compile(
     rf"{SKIPPED}|{METRICS}|{COMPILED}|{EVALUATION}|{THRESHOLDS}|{WEIGHTS}|{BEST_WEIGHTS}|{RECORDINGS}|"
     rf"nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
 )
-NETWORK = "network_sha256"  # in the header of weights: the digest of the network they are of
 MOST_SAMPLES = 3600 * 192_000  # of a clip: an hour at the highest rate of recordings
-ALLOW = "--allow-code {module} (in Python, allow_code=['{module}'])"
 # Flags that a resumed run may change: how a process runs, not what it computes; and how long a run is.
 CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers", "iterations")
 
@@ -266,7 +258,7 @@ def open_run(folder: Path) -> Run:
         warn(f"{path} holds no digest, as an older glat wrote it: damage to it cannot be noticed", stacklevel=2)
     try:
         config = from_json(recorded["config"])
-        return Run(folder, config, *_described(recorded), None if digest is None else _network(recorded))
+        return Run(folder, config, *_described(recorded), None if digest is None else network_digest(recorded))
     except UnknownEntryError as error:
         theirs = recorded.get("facts", {}).get("glat", "without a number")
         raise UserError(
@@ -278,7 +270,7 @@ def open_run(folder: Path) -> Run:
         raise UserError(f"{path} is damaged ({reason}); train again, or restore the file") from None
 
 
-def _network(recorded: dict[str, Any]) -> str:
+def network_digest(recorded: dict[str, Any]) -> str:
     """Digest of what weights must fit: the network, the names of its classes, and the clips."""
     entries = {name: recorded[name] for name in ("classes", "clip_samples")}
     return digest_of({"model": recorded["config"]["model"], **entries})
@@ -298,107 +290,12 @@ def _described(recorded: dict[str, Any]) -> tuple[tuple[str, ...], int, str]:
     return tuple(classes), clip_samples, fingerprint
 
 
-def load_model(run: Run, name: str = WEIGHTS, allow_code: Collection[str] = ()) -> GlobalLocal:
-    """The trained model of a run, in evaluation mode, on the CPU.
-
-    Args:
-        run: from `open_run`.
-        name: of the file in its folder: `WEIGHTS` or `BEST_WEIGHTS`.
-        allow_code: modules, or module:factory, whose code may run, where the run was trained with a network of the
-            user's own. A folder that somebody else made can name any.
-
-    Raises:
-        UserError: a network that is not among `allow_code`; weights that are missing, damaged, or of another shape than
-            the config says.
-    """
-    model = run.config.model
-    refuse_unnamed([model.backbone, model.local_backbone], allow_code, run.folder, ALLOW)
-    path = run.folder / name
-    try:
-        weights, facts, digest = read_weights(path)
-    except FileNotFoundError:
-        before = "checkpoint" if name == WEIGHTS else "evaluation"
-        raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
-    if digest is None:
-        warn(f"{path} holds no digest, as an older glat wrote it: damage to it cannot be noticed", stacklevel=2)
-    elif run.network is not None and facts.get(NETWORK, run.network) != run.network:
-        raise UserError(f"{path} is of another network or other classes than {CONFIG} beside it; restore its own")
-    if {model.backbone, model.local_backbone or model.backbone} <= BACKBONES.keys():
-        with torch.device("meta"):  # weights that do not fit take no memory
-            _check_fit(build_model(model, len(run.classes)), weights, path)
-    network = build_model(model, len(run.classes))
-    network.check_clip(run.clip_samples)
-    load_weights(network, weights, path)
-    return network.eval()
-
-
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    """Load a state dict strictly.
-
-    Raises:
-        UserError: names, shapes or types that differ, and values that are not finite; the first three are named.
-    """
-    _check_fit(module, weights, source)
-    bad = [name for name, tensor in weights.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if bad:
-        raise UserError(
-            f"{source} holds values that are not finite, in {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}: the "
-            "training went wrong, or the file is damaged; take earlier weights"
-        )
-    module.load_state_dict(dict(weights))
-
-
-def _check_fit(module: nn.Module, weights: Mapping[str, Tensor], source: Path) -> None:
-    def described(tensor: Tensor) -> str:
-        return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-
-    wanted = {name: described(tensor) for name, tensor in module.state_dict().items()}
-    found = {name: described(tensor) for name, tensor in weights.items()}
-    differences = [
-        f"{name}: {found.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
-        for name in dict.fromkeys([*wanted, *found])
-        if wanted.get(name) != found.get(name)
-    ]
-    if differences:
-        first = "; ".join(differences[:3])
-        raise UserError(
-            f"{source} does not fit this network, {len(differences)} entries differ: {first}; "
-            "give the backbone, width and classes it was trained with"
-        )
-
-
-def save_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, **facts: float) -> None:
-    """Write the model's weights as safetensors; in the header facts, and digests of the weights and their network.
-
-    Raises:
-        UserError: no room, or no permission; the file before it is as it was.
-    """
-    # Copies: streams that share weights share memory, which the format refuses.
-    weights = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in model.state_dict().items()}
-    texts = {key: str(value) for key, value in facts.items()}
-    with checkpoints.naming_failures(folder / name):
-        with suppress(FileNotFoundError):  # weights of no run
-            recorded, digest = read_record(folder / CONFIG)
-            if digest is not None:
-                texts[NETWORK] = _network(recorded)
-        write_weights(folder / name, weights, texts)
-
-
 def record_of(path: Path) -> Path | None:
     """The run's folder to whose record a file belongs, if it does: nothing else is to be written there by that name."""
     for folder, name in ((path.parent, path.name), (path.parent.parent, f"{path.parent.name}/{path.name}")):
         if (folder / CONFIG).is_file() and (name == CONFIG or _RECORDED.fullmatch(name)):
             return folder
     return None
-
-
-def step_of_weights(folder: Path, name: str) -> int | None:
-    """After which step the weights of a file were saved, as its header says; None: it is missing or damaged."""
-    try:
-        with safe_open(folder / name, "pt") as file:
-            return int(file.metadata()["step"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None
 
 
 def append_metrics(folder: Path, **values: Any) -> None:

@@ -16,7 +16,8 @@ from ..backbones.panns import FROZEN
 from ..config import ModelConfig
 from ..errors import UserError, first_line, warn
 from ..model import GlobalLocal
-from .folder import ALLOW, load_model, load_weights, open_run
+from .folder import open_run
+from .weights import ALLOW, load_model, load_weights
 
 # An entry that one network has and the others lack; the first that is found names the network.
 _TELLTALES = {

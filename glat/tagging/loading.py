@@ -13,9 +13,10 @@ from ..data.recordings.audio import read_audio
 from ..data.recordings.audioset import read_class_labels
 from ..errors import UserError
 from ..model import GlobalLocal
-from ..runs.folder import BEST_WEIGHTS, WEIGHTS, load_model, open_run
+from ..runs.folder import BEST_WEIGHTS, WEIGHTS, open_run
 from ..runs.pretrained import read_pretrained
 from ..runs.thresholds import read_thresholds
+from ..runs.weights import load_model
 from .events import thresholds_of
 from .hearing import Streams
 from .tagger import OVERLAP, Tagger

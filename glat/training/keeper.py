@@ -20,6 +20,7 @@ from ..plots.tagged import draw_tagged, drawn
 from ..runs import checkpoints
 from ..runs import folder as run
 from ..runs.results import write_evaluation
+from ..runs.weights import load_weights, save_weights, step_of_weights
 from ..tagging.events import thresholds_of
 from ..tagging.tagger import Tagger
 from .best import Best
@@ -64,7 +65,7 @@ class Keeper:
         lines, draws_restored = [], False
         if checkpoint is not None:
             state = checkpoints.read(checkpoint)
-            run.load_weights(self.learner.model, state["model"], checkpoint)
+            load_weights(self.learner.model, state["model"], checkpoint)
             self.learner.load_state_dict(state["learner"])
             sampler.restore(state["sampler"])
             self.first_step, self.best = state["step"], Best(**state["best"])
@@ -88,14 +89,14 @@ class Keeper:
 
     def _restore_weights(self) -> None:
         """Write the weights of the checkpoint and of the best evaluation before it: the last process may not have."""
-        run.save_weights(self.folder, self.learner.evaluated_model, step=self.first_step)
+        save_weights(self.folder, self.learner.evaluated_model, step=self.first_step)
         path, best = checkpoints.path_of(self.folder, self.best.step), self.best
-        if not best.step or run.step_of_weights(self.folder, run.BEST_WEIGHTS) == best.step or not path.exists():
+        if not best.step or step_of_weights(self.folder, run.BEST_WEIGHTS) == best.step or not path.exists():
             return
         state, model = checkpoints.read(path), deepcopy(self.learner.evaluated_model)
         weights = state["learner"]["averaged"] or state["model"]
-        run.load_weights(model, weights, path)
-        run.save_weights(self.folder, model, run.BEST_WEIGHTS, step=best.step, fused_mAP=best.mean_ap)
+        load_weights(model, weights, path)
+        save_weights(self.folder, model, run.BEST_WEIGHTS, step=best.step, fused_mAP=best.mean_ap)
 
     def log(self, step: int, **values: float) -> None:
         """Add a line to the metrics, and points to the curves."""
@@ -119,7 +120,7 @@ class Keeper:
         if best.step == step:
             facts = {"step": step, "fused_mAP": best.mean_ap}
             model = self.learner.evaluated_model
-            self.ranks.on_first(partial(run.save_weights, self.folder, model, run.BEST_WEIGHTS, **facts))
+            self.ranks.on_first(partial(save_weights, self.folder, model, run.BEST_WEIGHTS, **facts))
 
     def _show(self, step: int, clips: ClipSource, curves: Curves) -> None:
         classes, S = clips.classes, clips.clip_samples
@@ -155,7 +156,7 @@ class Keeper:
             if self._curves is not None:
                 self._curves.flush()  # a kill after this costs no point that the checkpoint has passed
             checkpoints.save(self.folder, state)
-            run.save_weights(self.folder, self.learner.evaluated_model, step=step)
+            save_weights(self.folder, self.learner.evaluated_model, step=step)
             self._remove_old()
 
         self.ranks.on_first(write)

@@ -10,7 +10,7 @@ import torch
 
 from glat.errors import UserError
 from glat.runs import checkpoints
-from glat.runs import folder as run
+from glat.runs.weights import save_weights
 
 
 def save(folder, step, best=0, keep=2, irregular=(), **entries):
@@ -118,7 +118,7 @@ def test_weights_that_find_no_room_are_an_error_of_one_line_too(tmp_path):
     with pytest.raises(torch.OutOfMemoryError), checkpoints.naming_failures(tmp_path / "model.safetensors"):
         raise torch.OutOfMemoryError  # of the device; no room on the disk would not help
     with small_files(100_000), pytest.raises(UserError, match="model.safetensors cannot be written") as raised:
-        run.save_weights(tmp_path, torch.nn.Linear(1000, 100))
+        save_weights(tmp_path, torch.nn.Linear(1000, 100))
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
 

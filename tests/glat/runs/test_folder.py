@@ -14,6 +14,7 @@ from glat.files import replaced
 from glat.model import build_model
 from glat.runs import checkpoints, digests
 from glat.runs import folder as run
+from glat.runs.weights import load_model, save_weights
 
 
 def config(folder, **model):
@@ -44,7 +45,7 @@ def finished(tmp_path):
     asked = config(tmp_path / "run")
     folder = run.record(asked, data(), {"torch": "0"})
     torch.manual_seed(0)
-    run.save_weights(folder, build_model(asked.model, 3))
+    save_weights(folder, build_model(asked.model, 3))
     return folder
 
 
@@ -57,7 +58,7 @@ def test_the_folder_suffices_to_use_the_model(finished):
     opened = run.open_run(finished)
     assert opened.classes == ("a", "b", "c")
     assert opened.clip_samples == 64_000
-    model = run.load_model(opened)
+    model = load_model(opened)
     assert not model.training
     torch.manual_seed(0)
     wanted = build_model(opened.config.model, 3).eval()
@@ -88,7 +89,7 @@ def damage(folder, kind):
         recorded["config"]["model"] |= {"rank_by": "foo"} if kind == "setting that is none" else {"width": 0.2}
         del recorded["sha256"]
         digests.write_record(folder / "config.json", recorded)
-        run.save_weights(folder, build_model(config(folder).model, 3))
+        save_weights(folder, build_model(config(folder).model, 3))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def damage(folder, kind):
 def test_damage_is_named_in_one_line(finished, kind, said):
     damage(finished, kind)
     with pytest.raises(UserError, match=said) as raised:
-        run.load_model(run.open_run(finished))
+        load_model(run.open_run(finished))
     assert "\n" not in str(raised.value)
 
 

@@ -17,6 +17,7 @@ from glat.errors import UserError
 from glat.model import GlobalLocal, build_model
 from glat.runs import folder as run
 from glat.runs.pretrained import initialise, load_pretrained, match_network, read_pretrained
+from glat.runs.weights import load_model, save_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 FROZEN = {
@@ -187,7 +188,7 @@ def run_folder(folder, **options):
     recorded = to_json(TrainConfig(model=config))
     facts = {"config": recorded, "classes": CLASSES, "clip_samples": 32_000, "fingerprint": "x"}
     (folder / run.CONFIG).write_text(json.dumps(facts))
-    run.save_weights(folder, model)
+    save_weights(folder, model)
     return model
 
 
@@ -238,6 +239,6 @@ def test_train_py_starts_from_a_checkpoint_and_from_the_run_that_made_of_it(tmp_
     assert "width 0.125" in said
     said = train("--init-from", "a", "--run-dir", "b", "--learning-rate", "1e-9")
     assert "starts anew" not in said
-    first, second = (run.load_model(run.open_run(tmp_path / name)) for name in "ab")
+    first, second = (load_model(run.open_run(tmp_path / name)) for name in "ab")
     torch.testing.assert_close(second.local_.fc_audioset.weight, first.local_.fc_audioset.weight, rtol=0, atol=1e-7)
     assert read_pretrained(tmp_path / "b").classes == run.open_run(tmp_path / "a").classes
