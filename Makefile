@@ -67,7 +67,6 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/mypy kernels
 
 clean:
 	rm -rf .venv build dist

@@ -114,6 +114,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if not report.passed:
+        assert call.excinfo is not None
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else call.excinfo.exconly()
         reason = text.removeprefix("Skipped: ").splitlines()[0][:160]
         entry = {"subject": subject(item), "name": item.name, "reason": reason, "failed": report.failed}
@@ -171,7 +172,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     cases = [Case.from_json(race.to_json()) for race in races]
     write = terminalreporter.write_line
     terminalreporter.write_sep("=", "medians of interleaved runs, every result checked before it was timed")
-    facts = config.stash[_facts]
+    facts, rates = config.stash[_facts], config.stash[_rates]
     write(f"{facts['cpu']}, {facts['torch_threads']} threads, torch {facts['torch']}, commit {facts['commit']}")
-    for line in tables(cases, [NotMeasured(**entry) for entry in missing], config.stash[_rates]):
+    for line in tables(cases, [NotMeasured(**entry) for entry in missing], rates):
         write(line)

@@ -126,7 +126,7 @@ def outcomes(xml: Path) -> list[tuple[str, str, float]]:
 
 def table(results: Sequence[Result]) -> str:
     """What is right and what it took, a line a stage and one for each test that failed or was killed."""
-    rows = [("stage", "is", "passed", "failed", "skipped", "seconds", "what")]
+    rows: list[tuple[str, ...]] = [("stage", "is", "passed", "failed", "skipped", "seconds", "what")]
     for result in results:
         counts = (str(result.counts.get(name, 0)) for name in ("passed", "failed", "skipped"))
         rows.append((result.stage.name, result.verdict, *counts, f"{result.seconds:.0f}", result.stage.what))

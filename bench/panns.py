@@ -7,7 +7,7 @@ works in place, and all maps are NCHW. The weights are copies of those of glat's
 import math
 import random
 from copy import deepcopy
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,8 +105,8 @@ def hide_stripes(x: Tensor) -> None:
                 x[b].narrow(axis - 1, start, width).zero_()
 
 
-def _leaves(network: nn.Module) -> dict[str, nn.Module]:
+def _leaves(network: nn.Module) -> dict[str, Any]:
     """Copies of the layers that have weights, by their names."""
     kinds = nn.Conv2d | nn.BatchNorm2d | nn.Linear
-    parts = {name: part for name, part in network.named_modules() if isinstance(part, kinds)}
+    parts: dict[str, Any] = {name: part for name, part in network.named_modules() if isinstance(part, kinds)}
     return {name: deepcopy(part).to(memory_format=torch.contiguous_format) for name, part in parts.items()}

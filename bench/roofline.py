@@ -164,8 +164,8 @@ def page() -> str:
     ]
     peaks = [["GPU", "memory", "float32", "bfloat16", "source"]]
     for name, peak in PEAKS.items():
-        rates = (amount(peak[dtype], "FLOP/s") for dtype in ("float32", "bfloat16"))
-        peaks.append([name, amount(peak["copy"], "B/s"), *rates, SOURCES[name]])
+        flops = (amount(peak[dtype], "FLOP/s") for dtype in ("float32", "bfloat16"))
+        peaks.append([name, amount(peak["copy"], "B/s"), *flops, SOURCES[name]])
     commands = dict.fromkeys(f"    pytest {path} --benchmark-only" for path in (task.path for task in found))
     rates = report.rates["cuda"]
     said = f"a copy {amount(rates['copy'], 'B/s')}, products {amount(rates['float32'], 'FLOP/s')} in float32 and "

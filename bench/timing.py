@@ -8,12 +8,13 @@ is memory that new outputs may be given (`poison_freed`).
 import time
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 Competitors = dict[str, Callable[[], Any]]
+Inputs = TypeVar("Inputs", bound=tuple[Tensor, ...])
 CACHES_WRITTEN = 4  # times the size of the last cache that is written between two calls on a GPU
 # More than any cache behind L2, and 0.4 ms or more to write: longer than a host takes to send a call of one kernel.
 MIN_WRITTEN_BYTES = 2 * 2**30
@@ -76,7 +77,7 @@ def timer_for(device: str) -> Timer:
     return DeviceTimer(torch.empty(size, dtype=torch.uint8, device=device))
 
 
-class Rotation:
+class Rotation(Generic[Inputs]):
     """Copies of input tensors, handed out in turn, which together do not fit into a cache.
 
     Args:
@@ -85,13 +86,14 @@ class Rotation:
         most: copies at most.
     """
 
-    def __init__(self, inputs: Sequence[Tensor], cache_bytes: int, most: int = 16) -> None:
+    def __init__(self, inputs: Inputs, cache_bytes: int, most: int = 16) -> None:
         size = sum(x.numel() * x.element_size() for x in inputs)
         copies = min(most, 1 + 2 * cache_bytes // size)
-        self.sets = [tuple(inputs), *(tuple(x.detach().clone() for x in inputs) for _ in range(copies - 1))]
+        copied = (tuple(x.detach().clone() for x in inputs) for _ in range(copies - 1))
+        self.sets = [inputs, *(cast(Inputs, tensors) for tensors in copied)]
         self.calls = 0
 
-    def __call__(self) -> tuple[Tensor, ...]:
+    def __call__(self) -> Inputs:
         self.calls += 1
         return self.sets[self.calls % len(self.sets)]
 

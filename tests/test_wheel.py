@@ -75,6 +75,7 @@ def test_it_is_complete_and_comes_from_the_wheel(installed):
         assert implementation == "C++"
     package = Path(place).parent
     assert (package / "_train.py").read_bytes() == (ROOT / "train.py").read_bytes()
+    assert (package / "kernels" / "py.typed").is_file()
     for path in (ROOT / "glat").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
             assert (package / path.relative_to(ROOT / "glat")).is_file(), path

@@ -119,7 +119,9 @@ def panns_waves(path: Path, order: Iterable[Tensor]) -> Iterable[Tensor]:
 
 def waves_of(source: ClipSource, order: Iterable[Tensor], loader: str = "auto") -> Iterator[Tensor]:
     cpu = torch.device("cpu")
-    for batch in batches(source, order, device=cpu, loader=loader, workers=1, report=pytest.fail):
+    for batch in batches(
+        source, order, device=cpu, loader=loader, workers=1, report=lambda skipped: pytest.fail(str(skipped))
+    ):
         yield batch.wave
 
 

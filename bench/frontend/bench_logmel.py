@@ -1,6 +1,7 @@
 """The front end: log-mel against PANNs' STFT by convolutions, SpecAugment against a loop over the clips."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ def test_log_mel(device: str, benchmark: Any, race: Any) -> None:
     torch._dynamo.reset()
     B = 32
     wave = 0.1 * torch.randn(B, S, generator=torch.Generator().manual_seed(0)).to(device)
-    inputs = Rotation([wave], cache_bytes(device))
+    inputs = Rotation((wave,), cache_bytes(device))
     ours = LogMel().to(device)
     compiled = torch.compile(ours, dynamic=False)
     convolutions = ConvolutionalLogMel(ours.filters).to(device)
@@ -39,7 +40,7 @@ def test_log_mel(device: str, benchmark: Any, race: Any) -> None:
     exact = torch.cat([in_float64(waves.double()) for waves in wave.cpu().split(4)])
     for name, call in competitors.items():
         got = call().cpu().double().view_as(exact)
-        torch.testing.assert_close(got, exact, rtol=0, atol=TOLERANCE_DB, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(got, exact, rtol=0, atol=TOLERANCE_DB, msg=partial("{}: {}".format, name))
     finished = race(f"log-mel B={B}", competitors, device=device, work=log_mel_work(B, S))
     finished.record(benchmark.extra_info)
     benchmark.pedantic(competitors["glat"], rounds=1)
@@ -52,7 +53,7 @@ def test_spec_augment(device: str, benchmark: Any, race: Any) -> None:
     torch._dynamo.reset()
     B = 32
     x = 1 + torch.rand(B, 1, H, F, generator=torch.Generator().manual_seed(0)).to(device)
-    inputs, in_place = Rotation([x], cache_bytes(device)), x.clone()
+    inputs, in_place = Rotation((x,), cache_bytes(device)), x.clone()
     compiled = torch.compile(spec_augment, dynamic=False)
 
     def by_loop() -> Tensor:

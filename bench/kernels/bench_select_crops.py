@@ -43,13 +43,13 @@ def checked(expected: Any, candidates: dict[str, Callable[[], Any]], *outputs: T
             assert_same_crops(got, expected)
 
 
-def the_other_copy(inputs: Rotation, arguments: tuple[Any, ...]) -> Callable[[], Any]:
+def the_other_copy(inputs: Rotation[tuple[Tensor, Tensor, Tensor]], suppress: str, out: Tensor) -> Callable[[], Any]:
     """The Triton kernel with the copy that its launcher does not choose: by samples, or by granules of 16 bytes."""
     from glat.kernels.crops import _triton
 
     shipped = _triton.default_sizes(inputs()[2])
     other = shipped._replace(wide=not shipped.wide)
-    return lambda: _triton.select_crops_fwd(*inputs(), *arguments, sizes=other)
+    return lambda: _triton.select_crops_fwd(*inputs(), None, N, W, suppress, out, sizes=other)
 
 
 @pytest.mark.guarded
@@ -69,10 +69,9 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
     rank, logits, wave = crop_inputs(B, T, L, S, wave_dtype=dtype, device=device)
     if suppress == "released":  # that program ranks probabilities, and saturated ones would tie where logits do not
         rank, logits = (0.2 * rank).sigmoid(), (0.2 * logits).sigmoid()
-    arguments = (rank, logits, wave, None, N, W, suppress)
     inputs = Rotation((rank, logits, wave), cache_bytes(device))
     options: dict[str, Any] = {"num_crops": N, "crop_samples": W, "suppress": suppress}
-    expected = Crops(*reference.select_crops(*arguments))
+    expected = Crops(*reference.select_crops(rank, logits, wave, None, N, W, suppress))
     compiled = torch.compile(reference.select_crops, fullgraph=True, dynamic=False)
     out, source, target = (torch.empty_like(expected.audio) for _ in range(3))
     source.normal_()
@@ -81,12 +80,12 @@ def test_forward(B: int, dtype: torch.dtype, suppress: Any, device: str, benchma
     competitors: dict[str, Callable[[], Any]] = {
         fused: lambda: select_crops(*inputs(), impl="fused", **options),
         f"{fused} out=": lambda: select_crops(*inputs(), impl="fused", out=out, **options),
-        "eager": lambda: reference.select_crops(*inputs(), *arguments[3:]),
-        "compiled": lambda: compiled(*inputs(), *arguments[3:]),
+        "eager": lambda: reference.select_crops(*inputs(), None, N, W, suppress),
+        "compiled": lambda: compiled(*inputs(), None, N, W, suppress),
     }
     if device == "cuda":
         competitors[f"{fused} out=, graph"] = captured(competitors[f"{fused} out="])
-        competitors[f"{fused}, the other copy"] = the_other_copy(inputs, (None, N, W, suppress, out))
+        competitors[f"{fused}, the other copy"] = the_other_copy(inputs, suppress, out)
     if suppress == "released":
         competitors["released loop"] = lambda: released_selection(*inputs(), N, W)
     if dtype == torch.int16:
@@ -139,7 +138,7 @@ def test_sizes(B: int, dtype: torch.dtype, device: str, benchmark: Any, race: An
         f"{fused} out=": lambda: select_crops(*inputs(), out=out, **options),
     }
     if device == "cuda":
-        competitors[f"{fused}, the other copy"] = the_other_copy(inputs, (None, N, W, "none", out))
+        competitors[f"{fused}, the other copy"] = the_other_copy(inputs, "none", out)
     for call in competitors.values():
         poison([out])
         poison_freed([out])

@@ -8,7 +8,7 @@ and what the shipped setting loses against it. `ARCHITECTURES` in `kernels/crops
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -70,7 +70,8 @@ def settings(shipped: Any, usual_parts: Callable[[Any], int]) -> list[Any]:
 
 def swept(case: Case, timer: Timer, budget_seconds: float, clock: Callable[[], float] = time.perf_counter) -> Finding:
     """Check and time the settings of a case in turns; what is wrong is not timed, nor what there is no time for."""
-    began, failed, ready = clock(), {}, []
+    began, failed = clock(), {}
+    ready: list[Any] = []
     for sizes in case.settings:
         if ready and clock() - began > PREPARING * budget_seconds:
             break
@@ -137,7 +138,7 @@ def forward_case(B: int, dtype: torch.dtype, suppress: str, device: str = "cuda"
     rotation = Rotation(inputs, cache_bytes(device))
     shipped = _triton.default_sizes(inputs[2])
 
-    def launched(tensors: Iterable[Tensor], sizes: Any) -> Any:
+    def launched(tensors: tuple[Tensor, Tensor, Tensor], sizes: Any) -> Any:
         return _triton.select_crops_fwd(*tensors, None, N, W, suppress, out, sizes)
 
     return Case(

@@ -28,7 +28,7 @@ def by_scikit_learn(targets: NDArray[np.bool_], probs: NDArray[np.float32], coun
 def test_bootstrap(benchmark: Any, race: Any) -> None:
     generator = np.random.default_rng(0)
     targets = generator.random((M, L)) < LABELS_A_CLIP / CLASSES
-    probs = (generator.random((M, L), dtype=np.float32) + targets).astype(np.float32) / 2
+    probs = ((generator.random((M, L), dtype=np.float32) + targets) / 2).astype(np.float32)
     few, many = draw(M, FEW, seed=0), draw(M, MANY, seed=0)
     wanted_of_many = by_scikit_learn(targets, probs, many[:, [0, -1]])
     for counts, columns, workers, wanted in (

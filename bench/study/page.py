@@ -3,6 +3,8 @@
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from ..results import with_block
@@ -192,6 +194,12 @@ def _pooling(s: Summary) -> str:
     return _table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
 
 
+def _scored_by(pooling: str, stream: str, crops: Mapping[str, Any]) -> float | None:
+    """mAP of a stream where its crops are pooled so."""
+    found: float | None = crops["scored_by"][pooling][stream]
+    return found
+
+
 def _crops(s: Summary, prefix: str) -> str:
     lines = []
     for name, title in (("glat", "0.5 (max + mean), the paper's"), ("pool-max", "max")):
@@ -203,11 +211,9 @@ def _crops(s: Summary, prefix: str) -> str:
             return _mean([pick(each) for each in found], how)
 
         said = [mean(lambda each: each["crops_with_event"], ".1%")]
-        said += [mean(lambda each, what=what: each[what]) for what in ("with_event", "without", "auc")]
+        said += [mean(itemgetter(what)) for what in ("with_event", "without", "auc")]
         scored = [
-            f"{mean(lambda each, by=by: each['scored_by'][by]['local'])}, "
-            f"{mean(lambda each, by=by: each['scored_by'][by]['fused'])}"
-            for by in CROP_POOLINGS
+            ", ".join(mean(partial(_scored_by, by, stream)) for stream in ("local", "fused")) for by in CROP_POOLINGS
         ]
         scored.append(mean(lambda each: each["batch_statistics"]))
         lines.append([title, *said, *scored, str(len(found))])

@@ -73,6 +73,7 @@ class Streams(nn.Module):
         on_clips = global_bce(clip_logits, batch.targets)
         on_crops = clip_logits.new_zeros(())
         for model in self.models.values():
+            assert isinstance(model, GlobalLocal)
             scores = model.hear_crops(features, clip_logits, batch.wave, batch.lengths)
             on_crops = on_crops + local_bce(scores.crop_logits, batch.targets, scores.crop_pooling)
         return Losses(on_clips + on_crops, on_clips, on_crops / max(1, len(self.models)))
@@ -205,7 +206,9 @@ class Heard:
 
     def save(self, path: Path) -> None:
         """Targets and probabilities, for `collect.Run.read`."""
-        named = {f"{name}/{stream}": p for name, of_row in self.probs.items() for stream, p in of_row.items()}
+        named: dict[str, Any] = {
+            f"{name}/{stream}": p for name, of_row in self.probs.items() for stream, p in of_row.items()
+        }
         with replaced(path) as temporary:
             np.savez_compressed(temporary, targets=self.targets, **named)
 

@@ -11,6 +11,7 @@ minute or two a network, has the smallest case only; ResNet38 of full width has 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -74,7 +75,7 @@ class Size:
         if not regularised:
             config = replace(config, spec_augment=False, dropout_scale=0.0, select_dropout=0.0)
         model = build_model(config, CLASSES).to(self.device)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def batch(self) -> Batch:
         draw = torch.Generator().manual_seed(1)
@@ -121,9 +122,9 @@ def paper_ways(size: Size, regularised: bool = True) -> dict[str, Callable[[], W
     return found | ({COMPILED: lambda: glat_way(size, paper(), regularised, compiled=True)} if size.compiles else {})
 
 
-def stepper(size: Size, way: Way, fused: bool) -> Callable[[], None]:
+def stepper(size: Size, way: Callable[[], Way], fused: bool) -> Callable[[], None]:
     """A training step of what an optimiser is given in glat and in the programs: the weights that are not frozen."""
-    network, loss_of = way
+    network, loss_of = way()
     trained = (network.local_ if isinstance(network, ReleasedStreams) else network).parameters()
     adam = torch.optim.Adam([p for p in trained if p.requires_grad], lr=2e-4, amsgrad=True, fused=fused)
 
@@ -139,8 +140,7 @@ def stepper(size: Size, way: Way, fused: bool) -> Callable[[], None]:
 
 def steppers(size: Size, ways: dict[str, Callable[[], Way]]) -> Makers:
     """A step of each way; the programs' optimiser is not fused."""
-    fused = {name: name not in (PROGRAM, PANNS) for name in ways}
-    return {name: lambda name=name, way=way: stepper(size, way(), fused[name]) for name, way in ways.items()}
+    return {name: partial(stepper, size, way, fused=name not in (PROGRAM, PANNS)) for name, way in ways.items()}
 
 
 def step_work(size: Size, way: Callable[[], Way]) -> Work:
@@ -181,7 +181,7 @@ def scorer_works(size: Size) -> dict[str, Work]:
     wave, model = size.batch().wave, size.model(released()).eval()
     networks: dict[str, nn.Module] = {OURS: model, ALONE: model.global_}
     return {
-        name: network_work(part, wave, lambda part=part: part(wave), gradients=False, dtype=size.products)
+        name: network_work(part, wave, partial(part, wave), gradients=False, dtype=size.products)
         for name, part in networks.items()
     }
 
@@ -226,7 +226,9 @@ def check_scores(size: Size) -> None:
         alone = PannsWay(size.model(paper()).global_).eval()  # type: ignore[arg-type]
         for name in makers.keys() - {PROGRAM}:
             expected = alone(size.batch().wave).sigmoid() if name == ALONE else wanted
-            torch.testing.assert_close(makers[name]()(), expected, rtol=0, atol=1e-5, msg=lambda s, n=name: f"{n}: {s}")
+            torch.testing.assert_close(
+                makers[name]()(), expected, rtol=0, atol=1e-5, msg=partial("{}: {}".format, name)
+            )
 
 
 def peak_bytes(make: Callable[[], Callable[[], Any]], device: str) -> int:
@@ -245,7 +247,7 @@ def peak_bytes(make: Callable[[], Callable[[], Any]], device: str) -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         run()
     assert seen.profiler is not None
-    events = seen.profiler.kineto_results.events()  # type: ignore[union-attr]  # the one list in order of time
+    events = seen.profiler.kineto_results.events()  # the one list in order of time
     return max(accumulate(event.nbytes() for event in events if event.name() == "[memory]"))
 
 

@@ -150,7 +150,7 @@ def test_outputs_are_poisoned_before_every_turn_and_inputs_come_from_more_than_a
     poison([whole])
     assert whole.tolist() == [32767, 32767]
     x = torch.arange(4.0)  # 16 bytes
-    rotation = Rotation([x], cache_bytes=24)
+    rotation = Rotation((x,), cache_bytes=24)
     assert len(rotation.sets) == 4  # 64 bytes, more than twice the cache
     assert len({rotation()[0].data_ptr() for _ in range(4)}) == 4
     assert all(torch.equal(rotation()[0], x) for _ in range(4))

@@ -1,0 +1,1 @@
+"""For mypy alone: in the tree `glat.kernels` lies beside glat/, where mypy would not look for it."""
