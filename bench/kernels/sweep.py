@@ -23,7 +23,7 @@ from ..timing import Rotation, Timer, cache_bytes, interleaved, poison, timer_fo
 
 T, L, S, N, W = 62, 527, 320_000, 5, 96_000  # the paper's CNN10: 10 s at 32 kHz, five crops of 3 s
 ROWS, WARPS = (4, 8, 16), (2, 4, 8)
-OF_USUAL_PARTS = (1.0, 0.5, 0.75, 1.25, 1.5, 3.0)
+OF_USUAL_PARTS = (0.5, 0.75, 1.25, 1.5, 3.0)
 PREPARING = 0.75  # of the time, for compiling and checking
 SHOWN = 8
 
@@ -55,16 +55,26 @@ class Finding(NamedTuple):
         return min((x for x in self.times if wide in (None, x.wide)), key=self.times.__getitem__, default=None)
 
 
+def registers(rows: int, num_warps: int) -> int:
+    """What a thread of the forward kernel may have, by the samples and scores (1024 a program) that it holds."""
+    held = max(128 * rows, 1024) // (32 * num_warps)
+    return 32 + 2 * held if held > 8 else 48 if held == 8 else 40
+
+
 def settings(shipped: Any, usual_parts: Callable[[Any], int]) -> list[Any]:
-    """The shipped sizes, the same with the other copy, then all others from near to far."""
+    """The shipped sizes, the same with the other copy, then all others from near to far.
+
+    Programs a crop come last within each: they need no compilation.
+    """
     found = [shipped, shipped._replace(wide=not shipped.wide)]
-    for factor in OF_USUAL_PARTS:
-        for rows in sorted(ROWS, key=lambda x: x != shipped.rows):
-            for num_warps in sorted(WARPS, key=lambda x: x != shipped.num_warps):
-                for wide in (shipped.wide, not shipped.wide):
-                    sizes = shipped._replace(wide=wide, rows=rows, num_warps=num_warps)
-                    parts = 0 if factor == 1 else max(1, round(factor * usual_parts(sizes)))
-                    found.append(sizes._replace(parts=parts))
+    pairs = [(rows, num_warps) for rows in ROWS for num_warps in WARPS]
+    for rows, num_warps in sorted(pairs, key=lambda pair: (pair[0] != shipped.rows) + (pair[1] != shipped.num_warps)):
+        for wide in (shipped.wide, not shipped.wide):
+            sizes = shipped._replace(
+                wide=wide, rows=rows, num_warps=num_warps, registers=registers(rows, num_warps), parts=0
+            )
+            usual = usual_parts(sizes)
+            found += [sizes, *(sizes._replace(parts=max(1, round(factor * usual))) for factor in OF_USUAL_PARTS)]
     return list(dict.fromkeys(found))
 
 
@@ -124,7 +134,7 @@ def report(finding: Finding) -> str:
     lines += [f"               {against_copy(sizes)}" for sizes in fastest]
     lines += [f"  failed       {described(sizes)}: {why}" for sizes, why in finding.failed.items()]
     if finding.left:
-        lines.append(f"  {finding.left} settings were not timed: --seconds gives them more time")
+        lines.append(f"  {finding.left} settings were not timed: a second run finds more compiled; or give --seconds")
     return "\n".join(lines)
 
 
@@ -152,12 +162,42 @@ def forward_case(B: int, dtype: torch.dtype, suppress: str, device: str = "cuda"
     )
 
 
-CASES: list[tuple[int, torch.dtype, str]] = [
-    (32, torch.float32, "none"),
-    (32, torch.int16, "none"),
-    (32, torch.bfloat16, "none"),
-    (32, torch.float32, "released"),
-    (1, torch.float32, "none"),
+def backward_case(B: int, device: str = "cuda") -> Case:
+    """The backward kernel at the paper's size, in float32; it has one way to copy."""
+    from glat.kernels.crops import _triton
+
+    rank, logits, wave = crop_inputs(B, T, L, S, device=device)
+    audio, _, starts, _ = reference.select_crops(rank, logits, wave, None, N, W, "none")
+    expected = reference.select_crops_backward(audio, starts, S)
+    target = torch.zeros_like(audio)
+    rotation = Rotation((audio, starts), cache_bytes(device))
+
+    def check(sizes: Any) -> None:
+        assert torch.equal(_triton.select_crops_bwd(audio, starts, S, sizes), expected), "a gradient is wrong"
+
+    found = [_triton.BACKWARD]
+    for rows in ROWS:
+        for num_warps in WARPS:
+            held = 128 * rows // (32 * num_warps)
+            found.append(_triton.Sizes(False, rows, num_warps, registers=16 + 4 * held))
+    return Case(
+        f"float32 backward B={B}",
+        found[0],
+        list(dict.fromkeys(found)),
+        lambda sizes: _triton.select_crops_bwd(*rotation(), S, sizes),
+        check,
+        lambda: target.copy_(audio),
+        [],
+    )
+
+
+CASES: list[Callable[[], Case]] = [
+    lambda: forward_case(32, torch.float32, "none"),
+    lambda: forward_case(32, torch.int16, "none"),
+    lambda: forward_case(32, torch.bfloat16, "none"),
+    lambda: forward_case(32, torch.float32, "released"),
+    lambda: forward_case(1, torch.float32, "none"),
+    lambda: backward_case(32),
 ]
 
 
@@ -177,10 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{torch.cuda.get_device_name()}: {architecture}, {multiprocessors} multiprocessors")
     print(f"torch {torch.__version__}, triton {triton.__version__}; the shipped sizes stand on: {measured}")
     timer, began, found = timer_for("cuda"), time.perf_counter(), []
-    for i, (B, dtype, suppress) in enumerate(CASES):
+    for i, case in enumerate(CASES):
         left = options.seconds - (time.perf_counter() - began)
-        case = forward_case(B, dtype, suppress)
-        found.append(swept(case, timer, left / (len(CASES) - i)))
+        found.append(swept(case(), timer, left / (len(CASES) - i)))
         print(report(found[-1]), flush=True)
     if options.json:
         rows = [

@@ -482,7 +482,7 @@ def select_crops_fwd(
     return audio, classes, starts, peaks
 
 
-def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int) -> Tensor:
+def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int, sizes: Sizes | None = None) -> Tensor:
     """Gradient [B, S] of the wave in the dtype of `grad_audio` [B, N, W]; as `reference.select_crops_backward`."""
     B, N, W = grad_audio.shape
     grad_wave = torch.empty(B, wave_samples, dtype=grad_audio.dtype, device=grad_audio.device)
@@ -490,13 +490,14 @@ def select_crops_bwd(grad_audio: Tensor, starts: Tensor, wave_samples: int) -> T
         return grad_wave
     if W > 1 and grad_audio.stride(2) != 1:  # an expanded gradient, as sum() gives
         grad_audio = grad_audio.contiguous()
-    tiles = triton.cdiv(wave_samples + 31 // grad_wave.element_size(), 128 * BACKWARD.rows)
+    sizes = sizes or BACKWARD
+    tiles = triton.cdiv(wave_samples + 31 // grad_wave.element_size(), 128 * sizes.rows)
     with torch.cuda.device_of(grad_audio):
         select_crops_bwd_kernel[(B * tiles,)](
             *(grad_audio, starts.contiguous(), grad_wave, *grad_audio.stride()[:2]),
             *(wave_samples, N, W, tiles, _divider(tiles)),
             BIG=wave_samples >= 2**30,
-            ROWS=BACKWARD.rows,
-            **_options(BACKWARD),
+            ROWS=sizes.rows,
+            **_options(sizes),
         )
     return grad_wave

@@ -278,6 +278,10 @@ def test_a_case_of_the_sweep_launches_what_it_checks(monkeypatch: pytest.MonkeyP
         poison(case.outputs[0])
         case.run(sizes)
         assert not case.outputs[0].isnan().any()
+    case = sweep.backward_case(2, device="cpu")
+    for sizes in (case.settings[0], case.settings[-1]):
+        case.check(sizes)
+        assert case.run(sizes).shape == (2, 900)
 
 
 def test_dividers_divide() -> None:

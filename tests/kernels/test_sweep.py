@@ -56,6 +56,7 @@ def test_the_shipped_sizes_and_their_competitor_come_first_and_nothing_twice() -
         (wide, rows, warps) for wide in (False, True) for rows in ROWS for warps in WARPS
     }
     assert {x.parts for x in found if x.num_warps == 4} == {0, 4, 6, 10, 12, 24}
+    assert {(x.rows, x.num_warps) for x in found[:12]} == {(8, 4)}  # both copies of it, before anything is far
     assert len(settings(SHIPPED, usual_parts=lambda sizes: 1)) < len(found)  # 0.5 and 0.75 parts are the same
 
 
