@@ -10,6 +10,7 @@ import soundfile
 from flags import TINY
 from trained import glat, train_here
 
+from glat.data.names import clean
 from glat.errors import UserError
 
 LABELS = ("=cmd|' /C calc'!A0\x1b[2J\x1b]0;owned\x07", "dog\u202egod\n\u2066error: all is well\x9b31m")
@@ -65,12 +66,12 @@ def test_tag(run, recordings, tmp_path, monkeypatch, capsys, how):
     assert not set((tmp_path / "a.svg").read_text()) & OBEYED
     if how == ("--json",):
         assert {tag["class"] for item in json.loads(said.out) if "tags" in item for tag in item["tags"]} == {
-            label.replace("/", "∕") for label in LABELS
+            clean(label.replace("/", "∕")) for label in LABELS
         }
     if table.exists():
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        assert {row["class"][:5] for row in rows} == {"'=cmd", r"dog\u"}
+        assert {row["class"][:5] for row in rows} == {"'=cmd", "doggo"}
         assert len(rows) == 16
 
 

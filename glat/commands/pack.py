@@ -8,6 +8,7 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data.packs.write import CLIPS, SKIPPED, pack
+from ..data.parallel import Part
 from ..errors import UserError
 from ..terminal import Console
 from .source import SourceFlags
@@ -29,6 +30,8 @@ class Pack(SourceFlags):
     """Recordings per file; default: 1 000, fewer for small sets."""
     workers: int | None = None
     """Processes; default: one per core."""
+    part: str | None = None
+    """3/16: only every 16th shard, from the third on, for 16 jobs side by side that pack into the same folder."""
 
     def __call__(self) -> int:
         """Returns 0, even if some recordings were left out; they are reported."""
@@ -39,6 +42,7 @@ class Pack(SourceFlags):
         for flag, value in (("--clips-per-shard", self.clips_per_shard), ("--workers", self.workers)):
             if value is not None and value < 1:
                 raise UserError(f"{flag} {value}; give 1 or more, or leave it out")
+        part = Part.parse(self.part) if self.part else None
         console = Console(soft_wrap=True)
         manifest = self.manifest()
         gigabytes = len(manifest.recordings) * self.clip_seconds * self.sample_rate * 2 / 1e9
@@ -69,8 +73,12 @@ class Pack(SourceFlags):
                 sample_rate_hz=self.sample_rate,
                 clips_per_shard=self.clips_per_shard,
                 workers=self.workers,
+                part=part,
                 report=report,
             )
+        if packed is None:
+            console.print(f"part {self.part} is done; the packs are ready when all parts are")
+            return 0
         for skip in packed.skipped[:10]:
             console.print(f"left out: {skip.file}: {skip.reason}")
         if len(packed.skipped) > 10:

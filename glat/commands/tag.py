@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .. import __version__, machine
 from ..config import CropPooling
+from ..data.parallel import Part
 from ..errors import UserError
 from ..files import writing
 from ..outputs import PICTURE, Kind, Output
@@ -23,7 +24,7 @@ from ..runs.folder import BEST_WEIGHTS, WEIGHTS
 from ..runs.thresholds import read_threshold_table
 from ..tagging.events import EventRules, TaggedEvent, thresholds_of
 from ..tagging.formats import FormatName, format_of, import_pyarrow
-from ..tagging.job import Job, Part
+from ..tagging.job import Job
 from ..tagging.listing import list_recordings
 from ..tagging.loading import load, needs_normaliser
 from ..tagging.pipeline import Outcome, Start

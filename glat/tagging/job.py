@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.parallel import Part
 from ..errors import UserError
 from ..files import replaced, to_json_text
 from .events import TaggedEvent
@@ -30,34 +31,6 @@ class Done:
     rows: int
     bytes: int  # of the output behind it; 0 where each recording has a file of its own
     error: str | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One of several jobs that share the recordings among them: every `count`-th, from the `number`-th on."""
-
-    number: int = 1
-    count: int = 1
-
-    @staticmethod
-    def parse(text: str) -> "Part":
-        """ "3/16" is the third of sixteen.
-
-        Raises:
-            UserError: anything else.
-        """
-        number, _, count = text.partition("/")
-        if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
-            return Part(int(number), int(count))
-        raise UserError(f"--part {text}: give the number of the part and of all parts, as 3/16")
-
-    def of(self, items: Sequence[Any]) -> list[Any]:
-        """The items of this part."""
-        return list(items[self.number - 1 :: self.count])
-
-    def named(self, path: Path) -> Path:
-        """A path of its own for this part; the path itself where there is one part."""
-        return path if self.count == 1 else path.with_name(f"part-{self.number}-of-{self.count}-{path.name}")
 
 
 class Job:

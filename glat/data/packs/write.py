@@ -29,7 +29,7 @@ from ...errors import UserError
 from ...files import remove_temporary, replaced, write_json
 from ...text import CsvWriter
 from ..clips import Skipped, fingerprint
-from ..parallel import cores
+from ..parallel import Part, cores
 from ..recordings.audio import Clip, read_clip
 from ..recordings.decoding import UnreadableAudio
 from ..recordings.manifest import Manifest
@@ -76,8 +76,9 @@ def pack(
     sample_rate_hz: int = 32_000,
     clips_per_shard: int | None = None,
     workers: int | None = None,
+    part: Part | None = None,
     report: Report = lambda done, total: None,
-) -> Packing:
+) -> Packing | None:
     """Pack recordings into a folder of HDF5 shards that `glat.data.packs` and PANNs' programs read.
 
     Beside the shards stand ``manifest.json``, ``clips.csv`` with a line a clip, and ``skipped.csv`` with a line for
@@ -90,7 +91,11 @@ def pack(
         sample_rate_hz: 32 000 for PANNs' networks.
         clips_per_shard: recordings a file. None: 1 000, fewer where that would leave less than 16 files.
         workers: processes; None: one a core. Changes nothing in the result.
+        part: write this part of the shards only, while other processes write the others into the same folder.
         report: called when a shard is done.
+
+    Returns:
+        What was packed; None where shards of other parts are missing still.
 
     Raises:
         UserError: `out` holds something else or another packing, is being packed by another process, or cannot be
@@ -119,7 +124,14 @@ def pack(
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with _locked(out):
+        if part is not None and part.count > 1:
+            with _locked(out, shared=True), _locked(out, f"{LOCK}-{part.number}-of-{part.count}"):
+                _is_complete(out, plan)
+                _write_shards(part.of(tasks), workers or cores(), report)
+            if not all(task.path.exists() for task in tasks):
+                return None
+        # Of the last parts each waits for the others, and the first that is alone finishes.
+        with _locked(out, wait=part is not None):
             if not (_is_complete(out, plan) and all(task.path.exists() for task in tasks)):
                 remove_temporary(out)  # of shards that a kill cut short
                 _write_shards(tasks, workers or cores(), report)
@@ -145,7 +157,7 @@ def _is_complete(out: Path, plan: dict[str, Any]) -> bool:
     """Whether the packing is finished. Marks a new folder as belonging to it, and refuses any other folder."""
     path = out / MANIFEST
     if not path.exists():
-        if any(not file.name.startswith(".") for file in out.iterdir()):
+        if any(not file.name.startswith(".") for file in out.iterdir()) and not path.exists():  # of another part
             raise UserError(f"{out} exists and holds no packs; give a new folder")
         write_json(path, plan | {"complete": False})
         return False
@@ -163,16 +175,22 @@ def _is_complete(out: Path, plan: dict[str, Any]) -> bool:
 
 
 @contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keep other processes from packing into this folder; the lock ends with the process."""
+def _locked(out: Path, name: str = LOCK, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
+    """Keep other processes from packing into this folder; the lock ends with the process.
+
+    Args:
+        shared: keep out only those that want it alone: parts of one packing share it.
+        wait: until the others are done.
+    """
     try:
         import fcntl
     except ImportError:  # Windows
         yield
         return
-    with (out / LOCK).open("a") as file:
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with (out / name).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind if wait else kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{out} is being packed by another process; wait for it, or give a new folder") from None
         yield

@@ -8,11 +8,12 @@ import pytest
 import tagging
 
 from glat import cli
+from glat.data.parallel import Part
 from glat.errors import UserError
 from glat.tagging import job as job_module
 from glat.tagging.events import TaggedEvent
 from glat.tagging.formats import FORMATS
-from glat.tagging.job import Job, Part
+from glat.tagging.job import Job
 from glat.tagging.pipeline import Start
 
 EVENT = TaggedEvent("some where/a b.wav", "hum, low", 1.0, 2.5, 1.25, 0.75, 0.5, 0.6, 0.58)

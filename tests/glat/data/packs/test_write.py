@@ -19,6 +19,7 @@ import soxr
 
 from glat.data.packs.read import open_packs
 from glat.data.packs.write import Shard, _WriteError, pack, write_shard
+from glat.data.parallel import Part
 from glat.data.recordings.audio import to_int16
 from glat.data.recordings.manifest import Manifest, read_manifest
 from glat.data.recordings.recording import Recording
@@ -102,6 +103,16 @@ def test_workers_change_nothing_and_a_second_call_packs_nothing(table, tmp_path)
     assert before == contents(tmp_path / "out2")
     assert pack(tmp_path / "out1", read_manifest(table), clips_per_shard=5, **OPTIONS).clips == 22
     assert contents(tmp_path / "out1") == before
+
+
+def test_parts_into_one_folder_are_the_packing_of_one_process(table, tmp_path):
+    manifest = read_manifest(table)
+    pack(tmp_path / "whole", manifest, **OPTIONS, workers=1)
+    for number in (3, 1, 2):
+        packed = pack(tmp_path / "parts", manifest, **OPTIONS, workers=1, part=Part(number, 3))
+        assert (packed is None) == (number != 2)
+    assert packed == pack(tmp_path / "whole", manifest, **OPTIONS)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
 def test_small_sets_are_spread_over_several_shards(table, tmp_path):
