@@ -41,7 +41,7 @@ def flags(size):
     small = ("--train-clips", 64, "--eval-clips", 16, "--seed", 1)
     if size.on_gpu:
         return (*small, "--width", 0.25, "--batch-size", 8, "--amp", "--log-every", 1)
-    return (*TWO_SECONDS, "--log-every", 1, "--compile", "off", "--amp")
+    return (*TWO_SECONDS, *small, "--log-every", 1, "--compile", "off", "--amp")
 
 
 @pytest.fixture(scope="session")
