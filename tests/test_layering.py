@@ -1,6 +1,7 @@
 """The arrows of the house: who may import whom, read off the sources."""
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def imported(path: Path, package: str) -> set[str]:
-    """Absolute names of the modules that a file of `package` imports, at any depth of its code."""
-    names = set()
+def from_imports(path: Path, package: str) -> list[tuple[str, list[str]]]:
+    """Absolute module names that a file of `package` imports, at any depth of its code, each with the names from it."""
+    found: list[tuple[str, list[str]]] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found += [(alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             stem = ".".join([*base, *([node.module] if node.module else [])])
-            names |= {stem, *(f"{stem}.{alias.name}" for alias in node.names)}
-    return names
+            found.append((stem, [alias.name for alias in node.names]))
+    return found
+
+
+def imported(path: Path, package: str) -> set[str]:
+    """All of these names, alone and with each name from them."""
+    return {name for stem, names in from_imports(path, package) for name in (stem, *(f"{stem}.{n}" for n in names))}
 
 
 def sources(folder: str, package: str) -> list[tuple[Path, str]]:
@@ -31,8 +37,58 @@ def sources(folder: str, package: str) -> list[tuple[Path, str]]:
     return found
 
 
+# A room may import itself and the rooms before it; a module belongs to the room with the longest name it lies in.
+ROOMS = [
+    *("text", "flags", "errors", "terminal", "files"),
+    *("config", "machine", "ranks"),
+    *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs"),
+    *("data.targets", "data.parallel", "data.names", "data.stamps", "data.clips", "data.labels"),
+    *("data.recordings", "data.packs", "data.soundscapes", "data.loading"),
+    *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
+    *("evaluation", "runs", "outputs", "sweep"),
+    *("tagging", "plots", "training"),
+    *("commands", "cli", "__main__"),
+]
+
 KERNELS = sources("kernels", "glat.kernels")
 GLAT = sources("glat", "glat")
+
+
+def modules() -> dict[str, set[str]]:
+    """What each module of glat imports of glat, by dotted names below it; also in functions and under TYPE_CHECKING."""
+    paths = {
+        ".".join([package, *([] if path.stem == "__init__" else [path.stem])]): (path, package)
+        for path, package in GLAT
+    }
+    found = {}
+    for module, (path, package) in paths.items():
+        wanted = set()
+        for stem, names in from_imports(path, package):
+            submodules = {f"{stem}.{name}" for name in names} & paths.keys()
+            wanted |= submodules if len(submodules) == len(names) > 0 else {stem, *submodules}
+        found[module.removeprefix("glat.")] = {name.removeprefix("glat.") for name in wanted & paths.keys()}
+    return found
+
+
+def room(module: str) -> int:
+    """The place of a module's room in ROOMS."""
+    found = [name for name in ROOMS if f"{module}.".startswith(f"{name}.")]
+    assert found, f"{module} lies in no room: enter its room into ROOMS"
+    return ROOMS.index(max(found, key=len))
+
+
+def test_imports_between_rooms_go_one_way():
+    arrows = {(a, b) for a, imports in modules().items() for b in imports}
+    # glat itself: its version is at the bottom, and the public face, imported when it is used, at the top.
+    against = sorted(f"{a} -> {b}" for a, b in arrows if "glat" not in (a, b) and room(a) < room(b))
+    assert not against
+
+
+def test_modules_never_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(modules()).prepare()
+    except CycleError as error:
+        raise AssertionError(" <- ".join(error.args[1])) from None
 
 
 def tops(names: set[str]) -> set[str]:

@@ -109,7 +109,12 @@ def soundscapes(data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: in
 
 
 def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, say: Callable[[str], None]) -> None:
-    """Train and score `job` in `folder`, from its checkpoint where there is one; the result is written last."""
+    """Train and score `job` in `folder`, from its checkpoint where there is one; the result is written last.
+
+    Optimiser, schedule, sampler and random state are the library's (`Learner`, `RowStream`, `random_state`). The loop
+    is not train.py's, whose `Keeper`, `Evaluator` and `Feed` know one model and one loader thread: a job trains many
+    models on one global stream, scores each row at the same steps, and runs beside other jobs with no core to spare.
+    """
     keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():  # what is left of another run: what was derived of it, or half a checkpoint

@@ -1,9 +1,19 @@
 """Thresholds that maximise F1 on evaluation clips, a class at a time."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runs.thresholds import Threshold
+
+@dataclass(frozen=True)
+class Threshold:
+    """The threshold of a class that maximises F1 on evaluation clips, and what it makes of them."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
 
 
 def best_thresholds(

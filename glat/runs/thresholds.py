@@ -6,18 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..evaluation.thresholds import Threshold
 from .digests import read_record, write_record
 from .folder import THRESHOLDS
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The threshold of a class that maximises F1 on evaluation clips, and what it makes of them."""
-
-    threshold: float
-    precision: float
-    recall: float
-    f1: float
 
 
 @dataclass(frozen=True)
