@@ -16,6 +16,7 @@ TESTS = """
 import time
 def test_right(): pass
 def test_wrong(): assert 1 == 2
+def test_before_the_endless(): pass
 def test_endless(): time.sleep(60)
 """
 
@@ -26,7 +27,7 @@ def stages(tmp_path, monkeypatch):
     path = tmp_path / "test_stages.py"
     path.write_text(TESTS)
     names = ("right", "wrong", "endless")
-    found = tuple(gpu.Stage(name, f"what is {name}", (str(path), "-k", name), 60, 2) for name in names)
+    found = tuple(gpu.Stage(name, f"what is {name}", (str(path), "-k", name), 60, 10) for name in names)
     monkeypatch.setattr(gpu, "STAGES", found)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu, "gathered_facts", lambda folder: {"gpu": "Testium H900", "torch": "2.99"})
@@ -58,6 +59,7 @@ def test_every_stage_is_run_and_judged_and_the_folder_can_be_sent(stages, tmp_pa
 def test_a_stage_that_does_not_end_is_killed_at_its_limit(stages, tmp_path):
     result = gpu.run(stages[2], tmp_path, quick=True)
     assert result.verdict == "NOT DONE"
+    assert result.tests == [("test_before_the_endless", "passed", 0.0)]
     assert result.seconds < 30
     assert "not done within its limit: endless" in gpu.table([result])
 
