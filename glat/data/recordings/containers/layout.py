@@ -39,6 +39,8 @@ class Bytes:
 
     def at(self, start: int, count: int) -> bytes:
         """Up to `count` bytes from `start`; fewer at the end of the file."""
+        if start >= self.size:  # perhaps further than a file can be
+            return b""
         self.file.seek(start)
         return self.file.read(max(0, count))
 

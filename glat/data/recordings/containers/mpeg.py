@@ -176,7 +176,7 @@ def _behind_tags(file: Bytes, at: int) -> int | None:
         return None
     if head[:8] == b"APETAGEX" and len(head) >= 32:
         size, _, flags = struct.unpack("<3I", head[12:24])
-        return at + size + (32 if flags & 1 << 29 else 0)
+        return at + max(32, size + (32 if flags & 1 << 29 else 0))
     if head[:11] == b"LYRICSBEGIN" or file.only_zeros(at):
         return None
     raise Damaged(f"is damaged: byte {at} begins neither an MPEG frame nor a tag")

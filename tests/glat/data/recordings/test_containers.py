@@ -1,5 +1,6 @@
 """A header is a claim: what is heard of files that hold more, less or other than they say."""
 
+import contextlib
 import io
 import struct
 from pathlib import Path
@@ -10,7 +11,7 @@ import soundfile
 from cases import containers as made
 
 from glat.data.recordings.audio import hear
-from glat.data.recordings.containers import LENGTHLESS, examine
+from glat.data.recordings.containers import LENGTHLESS, Damaged, examine
 from glat.data.recordings.decoding import UnreadableAudio, decode_mono, read_header
 from glat.errors import UserError
 
@@ -266,3 +267,17 @@ def test_want_of_memory_is_no_bad_recording(tmp_path, monkeypatch, error):
     with pytest.raises(UserError, match="not enough memory to decode it; give fewer --workers") as caught:
         hear(path, RATE)
     assert not isinstance(caught.value, UnreadableAudio)
+
+
+def test_no_bytes_make_a_traceback():
+    """Headers with sizes and numbers overwritten; what they say may be absurd."""
+    draw = np.random.default_rng(3)
+    some = [made.encoded(X[:400], kind) for kind in ("WAV", "W64", "RF64", "AIFF", "CAF", "FLAC", "AU", "VOC", "NIST")]
+    some += [made.encoded(X[:400], kind) for kind in ("MAT4", "MAT5", "AVR", "MPC2K", "SVX")]
+    some += [MP3["VARIABLE"][:4_000] + made.ape() + made.id3v1(), made.encoded(X, "OGG", "VORBIS")]
+    for _ in range(3_000):
+        data = bytearray(some[int(draw.integers(len(some)))])
+        for at in draw.integers(0, min(200, len(data)), 3):
+            data[at : at + 4] = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff")[int(draw.integers(3))]
+        with contextlib.suppress(Damaged):
+            examine(io.BytesIO(bytes(data)))
