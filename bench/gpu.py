@@ -16,6 +16,7 @@ import tarfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,13 +102,31 @@ def run(stage: Stage, folder: Path, quick: bool) -> Result:
             status = None
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
+                for pid in [*descendants(process.pid), process.pid]:  # tests start runs in sessions of their own
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 process.wait()
     seconds = time.monotonic() - start
     tests = outcomes(xml) or outcomes_so_far(log)
     counts = {name: sum(outcome == name for _, outcome, _ in tests) for name in ("passed", "failed", "skipped")}
     verdict = LATE if status is None else DONE if status == 0 and counts["passed"] else WRONG
     return Result(stage, verdict, seconds, counts, tests)
+
+
+def descendants(pid: int) -> list[int]:
+    """What a process has started, and what that has, by /proc; none where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            # The name in parentheses may hold spaces; behind it come the state and the parent.
+            parent = int(status.read_text(errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(status.parent.name))
+    found, waiting = [], [pid]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
 
 
 def outcomes(xml: Path) -> list[tuple[str, str, float]]:

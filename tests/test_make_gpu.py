@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,19 +14,28 @@ from processes import ROOT
 from bench import gpu
 
 TESTS = """
-import time
+import subprocess, sys, time
 def test_right(): pass
 def test_wrong(): assert 1 == 2
 def test_before_the_endless(): pass
-def test_endless(): time.sleep(60)
+def test_endless():
+    run = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    open({pid!r}, "w").write(str(run.pid))
+    time.sleep(60)
 """
+
+
+def is_running(pid):
+    """Whether a process does; one that nobody waits for is a zombie, and does not."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture
 def stages(tmp_path, monkeypatch):
     """Three stages of one test each, on a machine that says it has a GPU."""
     path = tmp_path / "test_stages.py"
-    path.write_text(TESTS)
+    path.write_text(TESTS.replace("{pid!r}", repr(str(tmp_path / "pid"))))
     names = ("right", "wrong", "endless")
     found = tuple(gpu.Stage(name, f"what is {name}", (str(path), "-k", name), 60, 10) for name in names)
     monkeypatch.setattr(gpu, "STAGES", found)
@@ -62,6 +72,8 @@ def test_a_stage_that_does_not_end_is_killed_at_its_limit(stages, tmp_path):
     assert result.tests == [("test_before_the_endless", "passed", 0.0)]
     assert result.seconds < 30
     assert "not done within its limit: endless" in gpu.table([result])
+    pid = int((tmp_path / "pid").read_text())
+    assert not is_running(pid), "what it had started goes on"
 
 
 def test_a_stage_that_tests_nothing_is_not_right(stages, tmp_path):

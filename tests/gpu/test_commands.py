@@ -37,14 +37,14 @@ def test_tags_are_the_cpus(run, tmp_path):
     wave = 0.2 * np.random.default_rng(0).standard_normal(13 * rate) * (np.arange(13 * rate) // rate % 3 == 0)
     soundfile.write(tmp_path / "sound.wav", wave, rate)
     arguments = ("tag", tmp_path / "sound.wav", "--run", run, "--json", "--top", 50)
-    here, there = (json.loads(said(*arguments, **environment)) for environment in ({}, elsewhere()))
+    exact = {"NVIDIA_TF32_OVERRIDE": "0"}  # with 10 bits another frame may peak, and another crop be heard
+    here, there = (json.loads(said(*arguments, **environment)) for environment in (exact, elsewhere()))
     here, there = ([file] if isinstance(file, dict) else file for file in (here, there))
     assert len(here) == len(there) == 1
     found, wanted = ({tag["class"]: tag["probability"] for tag in file[0]["tags"]} for file in (here, there))
     assert found.keys() == wanted.keys()
-    # Convolutions run in TF32 on a GPU, with 10 bits.
     for name, probability in wanted.items():
-        assert found[name] == pytest.approx(probability, abs=2e-2), name
+        assert found[name] == pytest.approx(probability, abs=1e-3), name
 
 
 def test_an_evaluation_is_the_cpus(run):

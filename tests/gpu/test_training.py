@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 import torch
@@ -40,9 +41,12 @@ def test_a_network_of_the_paper_trains_is_killed_and_goes_on(backbone, flags, tr
     # Ten steps lie between two checkpoints: it is killed behind the first one.
     run = (*flags, "--backbone", backbone, "--iterations", 40, "--save-every", 10, "--run-dir", folder)
     process = start(*run)
-    wait_for(lambda: (folder / "checkpoints" / "000000000010.pt").exists(), process, seconds=500)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    try:
+        wait_for(lambda: (folder / "checkpoints" / "000000000010.pt").exists(), process, seconds=500)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
     assert not (folder / "evaluation.json").exists(), "it ended before it was killed"
     assert "going on after step" in train(*run, "--resume", "auto", timeout=500)
     assert_trained(folder, 40)
@@ -84,8 +88,12 @@ def test_several_processes(size, flags, train, tmp_path):
 def test_a_run_that_is_told_to_end_saves_itself(flags, tmp_path):
     folder = tmp_path / "run"
     process = start(*flags, "--iterations", 100_000, "--save-every", 100_000, "--run-dir", folder)
-    wait_for(lambda: (folder / "metrics.jsonl").exists() and losses(folder), process, seconds=500)
-    process.send_signal(signal.SIGTERM)
+    try:
+        wait_for(lambda: (folder / "metrics.jsonl").exists() and losses(folder), process, seconds=500)
+        process.send_signal(signal.SIGTERM)
+    except AssertionError:
+        process.kill()
+        raise
     status, _, complained = finish(process)
     assert status == 75, complained
     assert list((folder / "checkpoints").glob("[0-9]*.pt"))
@@ -121,6 +129,7 @@ def test_cudnn_searches_within_its_bound_and_gives_back(size, learner, monkeypat
     if not size.on_gpu:
         pytest.skip("cuDNN needs a GPU")
     torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(size.device)
     made, batch = learner("resnet38", width=1.0)
     told, reset = [], torch.cuda.reset_peak_memory_stats
     monkeypatch.setattr(
