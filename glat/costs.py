@@ -1,4 +1,4 @@
-"""What GL-AT costs: parameters and floating-point operations, counted, with and without the second stream."""
+"""Parameters and floating-point operations of a backbone alone and in GL-AT."""
 
 import math
 import textwrap
@@ -18,7 +18,7 @@ from .model import GlobalLocal
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one backbone; FLOPs are those of one clip's forward pass, a multiplication and an addition counted as two."""
+    """Costs of one backbone. FLOPs are of the forward pass of one clip; a multiply-add counts as two."""
 
     backbone: str
     parameters: int
@@ -36,7 +36,7 @@ class Costs:
 
     @property
     def times_alone(self) -> float:
-        """GL-AT over the backbone alone."""
+        """FLOPs of GL-AT over those of the backbone alone."""
         return self.two_stream_flops / self.clip_flops
 
     @property
@@ -53,15 +53,15 @@ def count_costs(
     crop_seconds: float = 3.0,
     clip_seconds: float = 10.0,
 ) -> Costs:
-    """Count what a backbone costs alone and in GL-AT; shapes only, nothing is computed and no memory is needed.
+    """Count the costs of a backbone alone and in GL-AT from shapes, without computing or allocating anything.
 
-    Convolutions and matrix products, those of linear layers, mel filters and the GRU included, are counted by PyTorch's
-    `FlopCounterMode`; an FFT of n real samples as ``5/2 n log2 n``. What works element by element (batch norm, ReLU,
-    pooling, logarithms) and the copy of the crops are not counted.
+    PyTorch's `FlopCounterMode` counts convolutions and matrix products, including linear layers, mel filters and the
+    GRU. An FFT of n real samples counts as ``5/2 n log2 n``. Elementwise operations (batch norm, ReLU, pooling,
+    logarithms) and the copy of the crops are not counted.
 
     Args:
         backbone: a name, as for `build`.
-        width: factor on the channels.
+        width: factor on the number of channels.
         num_classes: L.
         num_crops: N.
         crop_seconds: τ.
@@ -72,7 +72,7 @@ def count_costs(
     """
     if not (math.isfinite(clip_seconds) and math.isfinite(crop_seconds) and clip_seconds > 0 and crop_seconds > 0):
         raise UserError(f"clips of {clip_seconds} s and crops of {crop_seconds} s; wanted positive numbers")
-    # The mel filters come from NumPy, so they are no fake tensors.
+    # The mel filters are made by NumPy and therefore are no fake tensors.
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         config = ModelConfig(backbone=backbone, width=width, num_crops=num_crops, crop_seconds=crop_seconds)
         alone = build(backbone, num_classes, width).eval()
@@ -107,10 +107,10 @@ def _fft_flops(shape: tuple[int, ...], dims: list[int], *_: Any, out_shape: Any 
 
 
 def markdown(costs: list[Costs], command: str, width: float, clip_seconds: float, num_classes: int) -> str:
-    """The page "What GL-AT costs" with a row for each of `costs`, which share the number and the length of their crops.
+    """The page "What GL-AT costs", a row for each of `costs`; all have the same number and length of crops.
 
     Args:
-        command: what makes the page, quoted at its top.
+        command: the command that makes the page, quoted at its top.
         width, clip_seconds, num_classes: what was counted.
     """
     num_crops, crop_seconds = costs[0].num_crops, costs[0].crop_share * clip_seconds

@@ -1,4 +1,4 @@
-"""Waveform to log-mel spectrogram, its standardisation, and SpecAugment. Always in float32."""
+"""Log-mel spectrogram of a waveform, its standardisation, and SpecAugment; always in float32."""
 
 from collections.abc import Iterable
 
@@ -31,25 +31,24 @@ def mel_filters(sample_rate_hz: int, fft_samples: int, mel_bins: int, f_min_hz: 
 
 
 def to_float(wave: Tensor) -> Tensor:
-    """int16 samples as float32 with full scale ±1, as `select_crops` converts its crops; others unchanged."""
+    """Convert int16 samples to float32 with full scale ±1, as `select_crops` does; other dtypes are unchanged."""
     return wave.float() * (1.0 / 32767.0) if wave.dtype == torch.int16 else wave
 
 
 class LogMel(nn.Module):
     """Log-mel spectrogram in dB, ``10 log10(max(mel(|STFT|^2), 1e-10))``; by default PANNs' own.
 
-    Periodic Hann window, frames centred on multiples of the hop. The DFT is an rFFT: PANNs' two convolutions with its
-    real and imaginary part, without their 2 GFLOP a clip. Runs in float32 also under autocast, and holds no entry in
-    the state dict.
+    Periodic Hann window, frames centred on multiples of the hop. The DFT is an rFFT, where PANNs uses two convolutions
+    that take 2 GFLOP per clip. Computes in float32 even under autocast, and adds nothing to the state dict.
 
     Args:
         sample_rate_hz, hop_samples, mel_bins, f_min_hz, f_max_hz: PANNs' are the defaults.
-        fft_samples: of the DFT.
-        window_samples: of the window, which zeros centre in the DFT; None: all of it.
-        pad_mode: how the ends are continued: "reflect", or "constant" for zeros.
-        magnitude: mel of |STFT| in place of its square.
-        top_db: range below the loudest bin of each clip, where all below is cut off; None: no limit.
-        drop_last_hop: H = S // hop_samples, 400 in place of 401.
+        fft_samples: length of the DFT.
+        window_samples: length of the window, which is centred in the DFT between zeros; None: fft_samples.
+        pad_mode: padding at both ends: "reflect", or "constant" for zeros.
+        magnitude: apply the mel filters to |STFT| instead of |STFT|^2.
+        top_db: clamp values that lie more than this below the loudest bin of their clip; None: no clamp.
+        drop_last_hop: H = S // hop_samples, without the + 1: TALNet's 400 hops, not 401.
 
     Args of forward:
         wave: [B, S], full scale ±1, S > fft_samples // 2 where the ends are reflected.
@@ -57,8 +56,8 @@ class LogMel(nn.Module):
     Returns of forward:
         [B, H, F] float32 in dB, H = 1 + S // hop_samples: 1001 hops for 10 s.
 
-    Source: Kong et al., "PANNs", 2020, section III and its program; what PANNs does not use, as librosa's
-    melspectrogram and power_to_db have it. Deviation: none in value.
+    Source: Kong et al., "PANNs", 2020, section III, and its program. Options that PANNs does not use follow librosa's
+    melspectrogram and power_to_db. Deviation: none in value.
     """
 
     window: Tensor
@@ -99,23 +98,23 @@ class LogMel(nn.Module):
                 pad_mode=self.pad_mode,
                 return_complex=True,
             )
-            # |z|^2 without the square root of abs(), and without a sum over pairs, which a CPU does ten times slower.
+            # abs() would take a square root, and a sum over (real, imaginary) pairs is ten times slower on a CPU.
             power = spectrum.real.square() + spectrum.imag.square()
-            # The clamp lies far below 1e-10, and keeps the gradient of the square root finite in silence.
+            # Far below 1e-10; without the clamp the square root's gradient is infinite in silence.
             energy = power.clamp(min=1e-30).sqrt() if self.magnitude else power
             mel = energy.mT @ self.filters.float()
             db = 10 * mel.clamp(min=1e-10).log10()
             if self.top_db is not None:
-                # Neither `maximum` nor `amax`, whose gradients look for equal values: see `pooling.largest`.
+                # Not `maximum` or `amax`: their gradients compare for equal values, see `pooling.largest`.
                 floor = db.flatten(1).max(1).values[:, None, None] - self.top_db
                 db = torch.where(db > floor, db, floor)
             return db[:, :-1] if self.drop_last_hop else db
 
 
 class Standardise(nn.Module):
-    """``(x - mean) / deviation`` of every mel bin, with statistics of the training data that the state dict keeps.
+    """``(x - mean) / deviation`` for each mel bin, with statistics of the training data, which are in the state dict.
 
-    Until they are estimated or loaded, mean 0 and deviation 1.
+    Mean 0 and deviation 1 until they are estimated or loaded.
 
     Args of forward:
         x: [..., F].
@@ -134,7 +133,7 @@ class Standardise(nn.Module):
 
     @torch.no_grad()
     def estimate(self, batches: Iterable[Tensor]) -> None:
-        """Take mean and deviation over all hops of spectrograms [B, H, F]; a bin that never changes is not scaled."""
+        """Estimate mean and deviation over all hops of spectrograms [B, H, F]; constant bins get deviation 1."""
         count, total, squares = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for batch in batches:
             hops = batch.double().flatten(0, -2).cpu()
@@ -149,14 +148,14 @@ class Standardise(nn.Module):
 def spec_augment(
     x: Tensor, time_stripes: int = 2, time_width_hops: int = 64, mel_stripes: int = 2, mel_width_bins: int = 8
 ) -> Tensor:
-    """Zero stripes of a batch of spectrograms, for every clip its own; the random numbers are drawn on the device.
+    """Set random stripes of each clip's spectrogram to zero; the random numbers are drawn on the device.
 
-    A stripe's width is uniform on 0 .. width - 1, its start on 0 .. axis - width - 1.
+    A stripe's width is uniform on 0 .. bound - 1, its start on 0 .. axis - width - 1.
 
     Args:
         x: [B, 1, H, F], normalised (zero is the mean).
-        time_stripes, mel_stripes: stripes a clip along each axis.
-        time_width_hops, mel_width_bins: the widths' bound, exclusive.
+        time_stripes, mel_stripes: number of stripes per clip along each axis.
+        time_width_hops, mel_width_bins: bound on their widths, exclusive.
 
     Returns:
         A new tensor [B, 1, H, F]; differentiable in x.
@@ -167,12 +166,12 @@ def spec_augment(
     B, _, H, F = x.shape
     hidden_hops = _stripes(B, H, time_stripes, time_width_hops, x.device)[:, None, :, None]
     hidden_bins = _stripes(B, F, mel_stripes, mel_width_bins, x.device)[:, None, None, :]
-    # Products, not masked_fill: that fills a mask of x's size first, and took a CPU twenty times as long.
+    # Products: masked_fill makes a mask of x's size first, which is twenty times slower on a CPU.
     return x * (~hidden_hops).to(x.dtype) * (~hidden_bins).to(x.dtype)
 
 
 def _stripes(batch: int, length: int, stripes: int, width: int, device: torch.device) -> Tensor:
-    """Where one of the stripes of each clip lies: bool [batch, length]."""
+    """One random stripe per clip: bool [batch, length], true inside it."""
     uniform = torch.rand(2, batch, stripes, 1, device=device)
     widths = (uniform[0] * min(width, length)).floor()
     starts = (uniform[1] * (length - widths)).floor()

@@ -1,4 +1,4 @@
-"""Networks prepared for inference: batch norm folded into the convolution before it, maps in channels_last."""
+"""Networks prepared for inference: batch norm folded into the convolution before it, memory in channels_last."""
 
 from collections import Counter
 from copy import deepcopy
@@ -15,13 +15,13 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @torch.no_grad()
 def for_inference(network: Network) -> Network:
-    """A copy in evaluation mode that gives the same scores, within 1e-5, and is faster; it cannot be trained.
+    """A faster copy for evaluation, with the same scores within 1e-5; it cannot be trained.
 
-    Every batch norm whose input is what one convolution put out is folded into that convolution. The pairs are found by
-    running each stream once on a second of silence, so that any network takes part, also one that glat does not know.
+    A batch norm whose input is the output of one convolution is folded into that convolution. The pairs are found by
+    running each stream once on a second of silence, so this works for any network, including your own.
 
     Args:
-        network: a `Backbone`, or a model whose streams are, such as `GlobalLocal`; it is left as it is.
+        network: a `Backbone`, or a model of such streams, as `GlobalLocal` is; it is not changed.
 
     Returns:
         The copy, on the same device, without gradients; its state dict differs from the original's.
@@ -36,9 +36,9 @@ def for_inference(network: Network) -> Network:
 
 
 def _pairs(stream: Backbone) -> list[tuple[nn.Module, nn.Module]]:
-    """Convolutions and the batch norms that take what they put out, where each runs once and has no other partner."""
+    """Pairs of a convolution and the batch norm on its output, where both run once and neither is in another pair."""
     calls: Counter[nn.Module] = Counter()
-    made: list[tuple[Tensor, nn.Module]] = []  # holds the tensors, so that no two share an identity
+    made: list[tuple[Tensor, nn.Module]] = []  # keeps the tensors alive, so that no id is used twice
     pairs: list[tuple[nn.Module, nn.Module]] = []
 
     def see(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -10,7 +10,7 @@ from .pooling import max_mean_log_probs, pool_logits
 
 
 class Losses(NamedTuple):
-    """Scalars, float32; `total` is what is minimised."""
+    """Scalars in float32; training minimises `total`."""
 
     total: Tensor
     global_: Tensor
@@ -29,13 +29,13 @@ def global_bce(clip_logits: Tensor, targets: Tensor) -> Tensor:
 def local_bce(crop_logits: Tensor, targets: Tensor, pooling: str = "max_mean") -> Tensor:
     """Equation 6: mean binary cross entropy of ``0.5 (max + mean)`` of ``sigmoid(crop_logits)`` over the crops.
 
-    Or of another of `glat.pooling.pool_logits`' pools, without attention.
+    `pooling` may choose another pool of `glat.pooling.pool_logits`, except attention.
 
-    Exact in log space: finite with logits of ±1000, and with a gradient where the pooled probability is saturated on
-    the wrong side. (A crop that errs alone while the others are right gets little: p is then near 1/2, not near 1.)
+    Computed in log space: finite for logits of ±1000, and the gradient does not vanish where the pooled probability is
+    saturated on the wrong side. (If one crop alone is wrong, p is near 1/2, and its gradient is small.)
 
     Args:
-        crop_logits: [B, N, L], any floating dtype; computed in float32 also under autocast.
+        crop_logits: [B, N, L], any floating dtype; computed in float32 even under autocast.
         targets: [B, L] in 0..1.
         pooling: the paper's is "max_mean".
 
@@ -57,7 +57,7 @@ def two_stream_loss(
     local_weight: float = 1.0,
     crop_pooling: str = "max_mean",
 ) -> Losses:
-    """Equation 4: ``global_weight * BCE(global) + local_weight * BCE(local)``; the paper has one and one."""
+    """Equation 4: ``global_weight * BCE(global) + local_weight * BCE(local)``; both weights are 1 in the paper."""
     global_, local_ = global_bce(clip_logits, targets), local_bce(crop_logits, targets, crop_pooling)
     return Losses(global_weight * global_ + local_weight * local_, global_, local_)
 

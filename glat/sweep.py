@@ -1,4 +1,4 @@
-"""Many runs of train.py that differ in the number and length of their crops, some at a time."""
+"""Runs of train.py that differ in the number and length of crops, several at the same time."""
 
 import itertools
 import os
@@ -37,18 +37,18 @@ class Trial:
 
     @property
     def log(self) -> Path:
-        """What train.py printed; beside the run's folder, which a run wants to make itself."""
+        """File with train.py's output. It lies beside the run's folder, since train.py creates that itself."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     def command(self, train: Sequence[str], flags: Sequence[str]) -> list[str]:
-        """How train.py is called; `train` is the command without flags."""
+        """The command line of this run; `train` is the command without flags."""
         own: dict[str, Any] = {"num-crops": self.num_crops, "crop-seconds": self.crop_seconds, "seed": self.seed}
         own |= {"run-dir": self.folder, "resume": "auto"}
         pairs = itertools.chain.from_iterable((f"--{name}", str(value)) for name, value in own.items())
         return [*train, *flags, *pairs]
 
     def result(self) -> dict[str, float] | None:
-        """mAP by stream and the steps that were made; None for a run that has not ended."""
+        """mAP of each stream and the number of steps; None while the run is not finished."""
         found = read_evaluation(self.folder)
         if found is None:
             return None
@@ -57,13 +57,13 @@ class Trial:
         return {"steps": steps} | {name: float("nan") if x is None else x for name, x in scores.items()}
 
     def last_line(self) -> str:
-        """What train.py said last: why it failed."""
+        """The last line of train.py's output, which says why it failed."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
 
 def trials(out: Path, counts: Sequence[int], lengths: Sequence[float], seeds: Sequence[int]) -> list[Trial]:
-    """Every combination, in folders such as ``N5-T3-S0``: crops, seconds, seed."""
+    """One trial per combination, in folders such as ``N5-T3-S0``: crops, seconds, seed."""
     combinations = itertools.product(seeds, counts, lengths)
     return [Trial(n, t, seed, out / f"N{n}-T{t:g}-S{seed}") for seed, n, t in combinations]
 
@@ -71,9 +71,9 @@ def trials(out: Path, counts: Sequence[int], lengths: Sequence[float], seeds: Se
 def run_all(
     waiting: Sequence[Trial], train: Sequence[str], flags: Sequence[str], processes: int, say: Callable[[str], None]
 ) -> list[Trial]:
-    """Run trials, `processes` at a time; a failed one is said and does not stop the others.
+    """Run trials, `processes` at a time. A trial that fails is reported and does not stop the others.
 
-    Whatever ends this function ends the runs that are on.
+    When this function ends, also by an exception, it ends the trials that still run.
 
     Returns:
         The failed trials.
@@ -111,7 +111,7 @@ def _start(trial: Trial, train: Sequence[str], flags: Sequence[str], env: Mappin
     with ExitStack() as stack:
         log = stack.enter_context(trial.log.open("ab"))
         if sys.platform != "win32":
-            # The run inherits the lock with its output and holds it to its end, also when the sweep is killed.
+            # The run inherits the locked file as its output, so the lock holds to its end even if the sweep is killed.
             try:
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -122,7 +122,7 @@ def _start(trial: Trial, train: Sequence[str], flags: Sequence[str], env: Mappin
 
 
 def environment(slot: int, processes: int) -> dict[str, str]:
-    """The environment of one of several processes at a time: its share of the cores, and one GPU after the other."""
+    """Environment variables for one of `processes` runs: its share of the cores, and one GPU, assigned in turn."""
     env = dict(os.environ)
     env["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
     visible = env.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
@@ -133,7 +133,7 @@ def environment(slot: int, processes: int) -> dict[str, str]:
 
 
 def rows(done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-    """A line a finished run."""
+    """One row per finished run."""
     for trial in done:
         if (result := trial.result()) is not None:
             yield {
@@ -147,7 +147,7 @@ def rows(done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
 
 
 def summary(lines: Sequence[Mapping[str, Any]]) -> dict[Point, dict[str, tuple[float, float]]]:
-    """Mean and standard deviation of mAP over the seeds (0 of one), by point and stream; without runs that are NaN."""
+    """Mean and standard deviation of mAP over seeds (0 for one seed) by point and stream; NaN runs are left out."""
     found: dict[Point, list[list[float]]] = {}
     for line in lines:
         scores = [line[f"mAP_{stream}"] for stream in STREAMS]

@@ -17,7 +17,7 @@ FEW, MANY = 10, 1000  # resamples
 
 
 def by_scikit_learn(targets: NDArray[np.bool_], probs: NDArray[np.float32], counts: NDArray[np.float32]) -> Resampled:
-    """AP and AUC of each class in each resample_scores, ranked again for each."""
+    """AP and AUC of each class in each resample; every resample is ranked anew."""
     tables = [
         np.array([[score(targets[:, k], probs[:, k], sample_weight=w) for w in counts.T] for k in range(L)])
         for score in (average_precision_score, roc_auc_score)

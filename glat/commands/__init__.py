@@ -23,11 +23,9 @@ COMMANDS = {
         "Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals.",
     ),
     "plot": Command(
-        "plot", "Plot", "Draw the curves of runs, the classes that fusion helps and harms, and where the crops start."
+        "plot", "Plot", "Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."
     ),
-    "sweep": Command(
-        "sweep", "Sweep", "Train one run for every number and length of crops, and draw mAP against both."
-    ),
+    "sweep": Command("sweep", "Sweep", "Train one run per number and length of crops, and draw mAP against both."),
     "pack": Command(
         "pack", "Pack", "Pack recordings into HDF5 files with the layout of PANNs; goes on where it was stopped."
     ),
@@ -35,7 +33,7 @@ COMMANDS = {
         "check_data", "CheckData", "Decode every recording and say what would hurt training; --data may be packs, too."
     ),
     "costs": Command(
-        "costs", "CountCosts", "Count parameters and FLOPs of every backbone, alone and in GL-AT; nothing is computed."
+        "costs", "CountCosts", "Count parameters and FLOPs of every backbone, alone and in GL-AT, without running it."
     ),
     "doctor": Command(
         "doctor",

@@ -16,24 +16,24 @@ _PAGE = Kind("a page of glat costs", begins="# What GL-AT costs")
 
 @dataclass(frozen=True)
 class CountCosts:
-    """Count parameters and FLOPs of every backbone, alone and in GL-AT; nothing is computed."""
+    """Count parameters and FLOPs of every backbone, alone and in GL-AT, without running it."""
 
     width: float = 1.0
-    """Factor on the channels; 1 is the paper's networks."""
+    """Factor on the number of channels; 1: the paper's networks."""
     num_classes: int = 527
-    """L, the classes; AudioSet has 527."""
+    """Number of classes L; AudioSet has 527."""
     num_crops: int = 5
-    """N, crops a clip."""
+    """Crops per clip, N."""
     crop_seconds: float = 3.0
-    """τ, the length of a crop in seconds."""
+    """Length of a crop in seconds, τ."""
     clip_seconds: float = 10.0
-    """T0, the length of a clip in seconds."""
+    """Length of a clip in seconds, T0."""
     markdown: Path | None = None
-    """Write the table into this Markdown file in place of printing it."""
+    """Write the table into this Markdown file instead of printing it."""
     json: bool = False
     """Print JSON."""
     overwrite: bool = False
-    """Replace a file that is not a result of this command, too."""
+    """Also replace a file that this command did not write."""
 
     def __call__(self) -> int:
         """Returns 0."""
@@ -55,7 +55,7 @@ class CountCosts:
         return 0
 
     def _print(self, counted: list[Costs]) -> None:
-        """A table that fits 80 columns; --markdown has more."""
+        """Print a table of 80 columns; --markdown has more."""
         console = Console()
         console.print(
             f"one clip of {self.clip_seconds:g} s, {self.num_crops} crops of {self.crop_seconds:g} s, width "
@@ -71,7 +71,7 @@ class CountCosts:
         console.print(table)
 
     def command(self) -> str:
-        """The command line that counts the same."""
+        """The command line that gives this page."""
         names = ("width", "num_classes", "num_crops", "crop_seconds", "clip_seconds")
         changed = (name for name in names if getattr(self, name) != getattr(type(self), name))
         return " ".join(("glat costs", *(f"--{name.replace('_', '-')} {getattr(self, name):g}" for name in changed)))

@@ -12,7 +12,7 @@ class Doctor:
     """Print versions and devices, which implementation of each operator will run, and what is missing."""
 
     def __call__(self) -> int:
-        """Returns 0, also where something optional is missing."""
+        """Returns 0, even where something optional is missing."""
         console = Console()
         facts = Table("what", "found", show_header=False)
         for name, value in machine.versions().items():

@@ -1,4 +1,4 @@
-"""`glat evaluate`: Table 2 of a run with its intervals, on the run's own evaluation clips or on others."""
+"""`glat evaluate`: Table 2 of a run with intervals, on the run's own evaluation clips or on other recordings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..terminal import Console, Table
 from ..text import CsvWriter
 from .trained import TrainedFlags
 
-_MOST_SHOWN = 20  # classes, of the thresholds
+_MOST_SHOWN = 20  # classes whose thresholds are printed
 _TABLE = Kind("a table of glat evaluate", begins="class,clips,AP_global")
 _FOUND = Kind("a JSON of glat evaluate", begins=r'\{\s*"run":[^{}]*"best":[^{}]*"crop_pooling":')
 
@@ -30,41 +30,41 @@ class Evaluate(TrainedFlags):
     """Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals."""
 
     data: Path | None = None
-    """Other recordings: a folder with one sub-folder a class, a CSV with columns file, label and optionally fold, what
-    glat pack wrote, or tar files; all of them are for the evaluation. Without it, the run's own evaluation clips."""
+    """Evaluate on these recordings: a folder with one sub-folder per class, a CSV with columns file, label and
+    optionally fold, packs of glat pack, or tar files. Default: the run's own evaluation clips."""
     labels: Path | None = None
     """AudioSet's class_labels_indices.csv, for packs that name no classes."""
     file_column: str = "file"
-    """The column of a CSV or TSV that names the files."""
+    """Column of the CSV or TSV with the file names."""
     label_column: str = "label"
-    """The column of a CSV or TSV with the labels."""
+    """Column of the CSV or TSV with the labels."""
     label_separator: str = ";"
-    """What joins several labels of one file in a CSV or TSV."""
+    """Separator between several labels of one file in the CSV or TSV."""
     mix: bool = False
-    """Take the recordings of --data as isolated events and mix soundscapes from them."""
+    """Mix soundscapes from the recordings of --data, each of which is an isolated event."""
     eval_folds: tuple[str, ...] = ()
-    """Only these folds of --data."""
+    """Use only these folds of --data."""
     eval_clips: int = 200
-    """Soundscapes to mix."""
+    """Number of soundscapes to mix."""
     clip_seconds: float | None = None
-    """The length every clip of --data is padded or cut to, in seconds; without it, the run's."""
+    """Pad or cut each clip of --data to this length in seconds. Default: the run's."""
     batch_size: int | None = None
-    """Clips at a time; without it, as in the run."""
+    """Clips per batch. Default: the run's."""
     amp: bool = False
-    """Mixed precision, where this device has it."""
+    """Use mixed precision where this device supports it."""
     resamples: int = 1000
-    """Resamples of the clips behind the intervals; 0: no intervals."""
+    """Bootstrap resamples of the clips, for the intervals; 0: no intervals."""
     seed: int = 0
-    """Of the resamples, and of the soundscapes of --mix."""
+    """Seed for the resamples and for the soundscapes of --mix."""
     csv: Path | None = None
-    """Write a line a class into this file: its clips, and by stream AP and AUC with their intervals."""
+    """Write this CSV file, a row per class: clips, and AP and AUC of each stream with intervals."""
     json: Path | None = None
-    """Write all that was found into this file."""
+    """Write all results into this JSON file."""
     thresholds: bool = False
-    """Find for every class the thresholds that maximise F1 on these clips, and keep them with the run: glat tag takes
-    them from there."""
+    """Find the thresholds that maximise F1 of each class on these clips, and store them in the run's folder, where
+    glat tag reads them."""
     overwrite: bool = False
-    """Replace a file that is not a result of this command, too."""
+    """Also replace a file that this command did not write."""
 
     def __call__(self) -> int:
         """Returns 0."""
@@ -133,7 +133,7 @@ def _check(command: Evaluate) -> None:
 
 
 def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output | None]:
-    """Where the table and all that was found go, looked at before anything is scored."""
+    """The output files, checked before anything is scored."""
     recorded = opened.config.data
     reads = read_by(command.data, command.labels, recorded.data, recorded.eval_data, recorded.labels)
     flags = (("--csv", command.csv, _TABLE), ("--json", command.json, _FOUND))
@@ -144,7 +144,7 @@ def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output 
 
 
 def _keep_thresholds(command: Evaluate, scored: Scored, console: Console) -> None:
-    """Find the thresholds of both questions, print those of the frames, and write all into the run's folder."""
+    """Find the thresholds for frames and for tags, print those for frames, and write both into the run's folder."""
     clips = scored.clips
     targets = clips.targets.dense().numpy()
     frames = best_thresholds(targets, scored.highest, clips.classes)
@@ -168,7 +168,7 @@ Loaded = tuple[ClipSource, tuple[Skipped, ...], list[str]]
 
 
 def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
-    """The run's own evaluation clips, and what is to be said of them."""
+    """The run's own evaluation clips, and notes on them."""
     config = opened.config
     feed = config.feed
     sets = load(config.data, sample_rate_hz, loader=feed.loader, seed=config.optim.seed, workers=feed.workers)
@@ -184,7 +184,7 @@ def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
 
 
 def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
-    """The clips of --data with the classes of the run, and what is to be said of them."""
+    """The clips of --data with the run's classes, and notes on them."""
     assert command.data is not None
     asked = DataConfig(
         data=command.data,

@@ -1,4 +1,4 @@
-"""`glat plot`: the curves, classes and crop starts of runs."""
+"""`glat plot`: pictures of runs: curves, classes, crop starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +17,24 @@ from ..text import complain
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the curves of runs, the classes that fusion helps and harms, and where the crops start."""
+    """Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of training runs, finished or not."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """A folder for the pictures, or one file for all of them (.png, .pdf, .svg, .jpg); without it, the run's folder."""
+    """A folder for the pictures, or one file for all of them (.png, .pdf, .svg, .jpg). Default: the run's folder."""
 
     overwrite: bool = False
-    """Replace a file that is not a result of this command, too."""
+    """Also replace a file that this command did not write."""
 
     def __call__(self) -> int:
-        """Returns 0, also where something is missing and said."""
+        """Returns 0, even where a picture could not be drawn; that is reported."""
         if not self.runs:
             raise UserError("no runs; give at least one folder of a run")
         out = self.out
         if out is None:
             if len(self.runs) > 1:
-                raise UserError("of several runs the pictures belong into no run's folder; give --out")
+                raise UserError("pictures of several runs have no folder of their own; give --out")
             out = self.runs[0]
         if not out.is_dir():
             if out.suffix not in ("", *PICTURES):

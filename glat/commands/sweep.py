@@ -29,31 +29,31 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True)
 class Sweep:
-    """Train one run for every number and length of crops, and draw mAP against both.
+    """Train one run per number and length of crops, and draw mAP against both.
 
-    All other flags are those of train.py, such as --data and --iterations, and are the same for all runs. The same
-    command goes on where it was stopped: finished runs are kept, killed ones resumed.
+    All other flags, such as --data and --iterations, go to train.py and are the same for all runs. Repeat the command
+    to continue a sweep that was stopped: finished runs are kept, unfinished ones resumed.
     """
 
     out: Path
-    """The folder of the runs."""
+    """Folder for the runs."""
     num_crops: str = "1,3,5,7"
-    """N, separated by commas."""
+    """Numbers of crops N, separated by commas."""
     crop_seconds: str = "1,2,3,4,5"
-    """τ in seconds, separated by commas."""
+    """Lengths of a crop τ in seconds, separated by commas."""
     seeds: str = "0"
-    """Seeds, separated by commas; scores are averaged over them. A seed is of the data's split, too."""
+    """Seeds, separated by commas; scores are averaged over them. A seed also changes how the data is split."""
     processes: int = 1
-    """Runs at a time; the cores and GPUs are shared out among them."""
+    """Runs at the same time; they share the cores and GPUs."""
     train: Path | None = None
-    """A train.py; without it, that of this installation."""
+    """A train.py of your own. Default: the one of this installation."""
     flags: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
     overwrite: bool = False
-    """Replace a results.csv or figure2.png that is not of a sweep, too."""
+    """Also replace a results.csv or figure2.png that no sweep wrote."""
     config: Annotated[TrainConfig | None, tyro.conf.Suppress] = None
 
     def __call__(self) -> int:
-        """Returns 2 where a run failed, after the others are done."""
+        """Returns 2 if a run failed; the other runs are finished first."""
         return _sweep(self)
 
 
@@ -115,7 +115,7 @@ def _check_flags(command: Sweep) -> None:
 
 
 def _claim(out: Path, flags: Sequence[str]) -> None:
-    """Make the sweep's folder, or see that it is one with the same flags of train.py."""
+    """Create the sweep's folder, or check that it belongs to a sweep with the same flags."""
     record = out / SWEEP
     try:
         if record.exists():
@@ -136,7 +136,7 @@ def _claim(out: Path, flags: Sequence[str]) -> None:
 
 @contextmanager
 def _ended_by_signal() -> Iterator[None]:
-    """SIGTERM leaves like Ctrl-C, so that no run is left behind."""
+    """SIGTERM ends the sweep as Ctrl-C does, so that its runs end too."""
 
     def leave(*_: object) -> None:
         sys.exit(143)

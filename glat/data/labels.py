@@ -12,15 +12,15 @@ from .targets import Targets
 
 @dataclass(frozen=True)
 class Relabelled:
-    """Clips relabelled with the wanted classes, and what had to be left out."""
+    """Clips with the wanted classes, and what was left out."""
 
     clips: ClipSource
-    unknown: tuple[str, ...]  # labels that are none of the classes, left out
-    dropped: int  # clips with no other label, left out: under another name they may well be of one of the classes
+    unknown: tuple[str, ...]  # labels that are not among the classes; left out
+    dropped: int  # clips with unknown labels only; left out, as these may be other names of the classes
 
 
 def relabelled(clips: ClipSource, classes: tuple[str, ...]) -> Relabelled:
-    """Give clips the classes of a model, in its order.
+    """Relabel clips with the classes of a model, in its order.
 
     Raises:
         UserError: no label is one of the classes.
@@ -31,7 +31,7 @@ def relabelled(clips: ClipSource, classes: tuple[str, ...]) -> Relabelled:
     targets = np.zeros((len(clips), len(classes)), bool)
     targets[:, list(new.values())] = dense[:, list(new)]
     known = targets.any(1)
-    rows = np.flatnonzero(known | ~dense.any(1))  # a clip of no class at all is a negative one under any names
+    rows = np.flatnonzero(known | ~dense.any(1))  # a clip without any label is negative for all classes
     if not known.any():
         ours, theirs = (", ".join(names[:3]) + ", ..." * (len(names) > 3) for names in (clips.classes, classes))
         raise UserError(f"no clip has a class of the run: seen {ours}; wanted some of {theirs}; rename the labels")
@@ -41,7 +41,7 @@ def relabelled(clips: ClipSource, classes: tuple[str, ...]) -> Relabelled:
             tuple(Event(new[e.label], e.onset_seconds, e.offset_seconds) for e in events[row] if e.label in new)
             for row in rows
         )
-    kept: Any = clips if len(rows) == len(clips) else clips.subset(rows)  # samples are not copied for nothing
+    kept: Any = clips if len(rows) == len(clips) else clips.subset(rows)  # a subset copies the samples
     return Relabelled(
         clips=replace(kept, targets=Targets.from_dense(targets[rows]), classes=classes, events=events),
         unknown=tuple(label for label in clips.classes if label not in column),

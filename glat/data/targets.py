@@ -18,7 +18,7 @@ class Targets:
 
     @classmethod
     def from_labels(cls, labels: Iterable[Sequence[int]], num_classes: int) -> "Targets":
-        """Make targets from the class indices of each clip; an empty sequence is a clip of no class."""
+        """Make targets from the class indices of each clip; an empty sequence is a clip without a class."""
         rows = [np.asarray(row, np.int64) for row in labels]
         packed = np.zeros((len(rows), -(-num_classes // 8)), np.uint8)
         clip = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
@@ -40,12 +40,12 @@ class Targets:
         return Targets(self.packed[rows], self.num_classes)
 
     def dense(self, rows: slice | NDArray[np.int64] | Tensor = slice(None)) -> Tensor:
-        """The targets of some rows as [B, L] bool; default: of all rows."""
+        """Targets of the given rows (default: all) as [B, L] bool."""
         chosen = self.packed[np.asarray(rows) if isinstance(rows, Tensor) else rows]
         return torch.from_numpy(np.unpackbits(chosen, axis=1, count=self.num_classes).view(np.bool_))
 
     def counts(self) -> NDArray[np.int64]:
-        """How many clips each class has, [L]."""
+        """Number of clips of each class, [L]."""
         total = np.zeros(self.num_classes, np.int64)
         for first in range(0, len(self.packed), 65_536):  # 35 MB at a time for AudioSet
             block = self.packed[first : first + 65_536]
@@ -53,9 +53,9 @@ class Targets:
         return total
 
     def by_class(self) -> list[NDArray[np.int32]]:
-        """For each of the L classes the rows of its clips, ascending; takes 4 bytes per label and a few passes."""
+        """Rows of the clips of each class, ascending; takes 4 bytes per label."""
         width = self.packed.shape[1]
-        byte = np.flatnonzero(self.packed)  # few: a clip has about two labels of 527
+        byte = np.flatnonzero(self.packed)  # few bytes: a clip has about 2 of 527 labels
         row, column = np.divmod(byte, width)
         value = self.packed.reshape(-1)[byte]
         found = [np.empty(0, np.int32)] * (8 * width)

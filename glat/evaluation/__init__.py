@@ -1,1 +1,1 @@
-"""How good what a model says is: scores, intervals, reports."""
+"""Evaluation of a model: scores, confidence intervals, reports."""

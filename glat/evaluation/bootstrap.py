@@ -1,4 +1,4 @@
-"""How far scores would move on other clips of the same kind: the bootstrap over clips."""
+"""Bootstrap over clips: how much would the scores differ on other clips of the same kind?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ class Resampled:
     auc: Floats  # [L, R]
 
     def means(self) -> dict[str, Floats]:
-        """mAP, mAUC and d' of every resample_scores, [R] each, over the classes that it can score."""
+        """mAP, mAUC and d' of each resample, [R] each, over the classes that can be scored in it."""
         mean_ap, mean_auc = (_mean(table) for table in (self.ap, self.auc))
         return {"mAP": mean_ap, "mAUC": mean_auc, "d_prime": np.array([d_prime(auc) for auc in mean_auc])}
 
 
 def draw(clips: int, resamples: int, seed: int) -> NDArray[np.float32]:
-    """How often each clip is drawn: ``clips`` times with replacement, for every resample.
+    """Draw resamples: for each of them, how often each clip is drawn in ``clips`` draws with replacement.
 
     Returns:
-        [M, R] whole numbers; every column sums to M.
+        [M, R] whole numbers; each column sums to M.
     """
     rng = np.random.default_rng(seed)
     counts = np.empty((clips, resamples), np.float32)
@@ -45,17 +45,17 @@ def resample_scores(
     counts: NDArray[np.float32],
     workers: int | None = None,
 ) -> dict[str, Resampled]:
-    """AP and AUC of every class in every resample_scores, for streams that are scored on the same resamples.
+    """AP and AUC of each class in each resample; all streams are scored on the same resamples.
 
-    A clip that was drawn twice counts twice, as scikit-learn's ``sample_weight`` has it. Clips are ranked once a class:
-    AP and AUC need the clips above and at each score of a positive clip, which are sums over the ranked clips between
-    those scores, for all resamples at once.
+    A clip that was drawn twice counts twice, like a ``sample_weight`` of 2 in scikit-learn. Clips are ranked once per
+    class, not once per resample: AP and AUC need, for each score of a positive clip, the number of clips above it and
+    at it. These numbers are sums over the ranked clips, computed for all resamples at once.
 
     Args:
         targets: [M, L] bool.
         probs: by stream, [M, L], finite.
         counts: [M, R] of `draw`; M is below 2**24, up to which float32 adds whole numbers exactly.
-        workers: threads; None: one a core. Changes nothing in the result.
+        workers: threads; None: one per core. Does not change the result.
     """
     L, R = targets.shape[1], counts.shape[1]
     names = list(probs)
@@ -77,7 +77,7 @@ def _ap_and_auc(
     """AP and AUC [R] of one class."""
     levels = np.unique(scores[target])  # [G], ascending: the scores at which recall rises
     G = len(levels)
-    # Segment 2g holds the scores between levels g - 1 and g, segment 2g + 1 those at level g.
+    # Segment 2g: scores between levels g - 1 and g. Segment 2g + 1: scores at level g.
     segment = np.searchsorted(levels, scores, "left") + np.searchsorted(levels, scores, "right")
     sums = _sums(segment, 2 * G + 1, counts)  # [2G + 1, R]
     from_above = sums[::-1].cumsum(0)
@@ -86,7 +86,7 @@ def _ap_and_auc(
     hits_down_to = hits.cumsum(0)
     positives = hits_down_to[-1]
     negatives = from_above[-1] - positives
-    with np.errstate(invalid="ignore"):  # 0 / 0: nothing drawn at a level or above, or no clip of one kind at all
+    with np.errstate(invalid="ignore"):  # 0 / 0: no clip at or above a level, or no positive or no negative clip
         precision = np.where(down_to > 0, hits_down_to / down_to, 0.0)
         ap = (hits * precision).sum(0) / positives
         negatives_above = above - (hits_down_to - hits)
@@ -106,14 +106,14 @@ def _sums(segment: NDArray[np.int64], segments: int, counts: NDArray[np.float32]
 
 
 def _mean(table: Floats) -> Floats:
-    """Over the classes of each resample that are not NaN, [R]; NaN where there is none."""
+    """Mean of each resample over its classes that are not NaN, [R]; NaN where all are."""
     known = np.isfinite(table)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, table, 0.0).sum(0) / known.sum(0))
 
 
 def interval(values: Floats, share: float = 0.95) -> tuple[float, float]:
-    """The middle `share` of the resampled values; NaN without a finite one."""
+    """The interval that holds the middle `share` of the resampled values; NaN where all of them are NaN."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")

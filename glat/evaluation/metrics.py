@@ -21,20 +21,20 @@ class Metrics:
     left_out: tuple[int, ...]  # classes without a positive, or without a negative clip
 
     def means(self) -> dict[str, float]:
-        """The three means, by the names that files have them under."""
+        """The three means by their names in files."""
         return {"mAP": self.mean_ap, "mAUC": self.mean_auc, "d_prime": self.d_prime}
 
 
 def evaluate_scores(targets: NDArray[np.bool_], probs: NDArray[np.float32]) -> Metrics:
     """Score clips per class and average.
 
-    ``d' = sqrt(2) Phi^-1(mean AUC)``: of the mean, not the mean of the classes' d'. A class without a positive clip has
-    no AP, one without a negative clip no AUC: such classes are left out of all three and named in `left_out`, never
-    counted as 0.
+    ``d' = sqrt(2) Phi^-1(mean AUC)``: d' of the mean AUC, not the mean of the classes' d'. A class without a positive
+    clip has no AP, one without a negative clip no AUC. Such classes are left out of all three means and listed in
+    `left_out`; they are never counted as 0.
 
     Args:
         targets: [M, L] bool.
-        probs: [M, L], anything that ranks the clips.
+        probs: [M, L], any scores that rank the clips.
 
     Raises:
         ValueError: shapes that differ, no clip, scores that are not finite.

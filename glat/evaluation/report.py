@@ -1,4 +1,4 @@
-"""What an evaluation says with its bootstrap intervals: Table 2, every class, and which clips it was."""
+"""An evaluation with bootstrap intervals: Table 2, each class, and the clips that were scored."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class ScoreReport:
-    """An evaluation with the 95 % intervals of its scores over other clips of the same kind."""
+    """An evaluation, with 95 % intervals: where the scores would lie on other clips of the same kind."""
 
     evaluation: Evaluation
     classes: tuple[str, ...]
     positives: tuple[int, ...]  # clips of each class
     resamples: int
     seed: int
-    intervals: dict[str, dict[str, Interval]]  # by stream and score; without resamples empty, as the next two
+    intervals: dict[str, dict[str, Interval]]  # by stream and score; this and the next two are empty without resamples
     differences: dict[str, Interval]  # fused - global, by score, on the same resamples
-    class_intervals: dict[str, dict[str, list[Interval]]]  # of AP and AUC by stream, a pair a class
+    class_intervals: dict[str, dict[str, list[Interval]]]  # by stream and AP or AUC, one interval per class
 
     def difference(self, score: str) -> float:
         """Fused - global."""
@@ -51,7 +51,7 @@ class ScoreReport:
         return result
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types: all there is."""
+        """All results as plain types."""
         found = self.evaluation.to_json(self.classes)
         for stream, of_stream in found["streams"].items():
             of_stream["intervals"] = self.intervals.get(stream)
@@ -67,7 +67,7 @@ class ScoreReport:
         }
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One a class: its clips, and by stream AP and AUC with their intervals; empty where it cannot be scored."""
+        """One row per class: clips, then AP and AUC of each stream with intervals; None where it cannot be scored."""
         for k, (label, clips) in enumerate(zip(self.classes, self.positives, strict=True)):
             row: dict[str, Any] = {"class": label, "clips": clips}
             for stream, m in self.evaluation.metrics.items():
@@ -80,14 +80,14 @@ class ScoreReport:
 
 
 def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> ScoreReport:
-    """Judge what a model said, and resample the clips to say how far the scores would move.
+    """Score a model's output, with bootstrap intervals.
 
-    Percentiles of the resampled scores, all streams on the same resamples. AP gains a little where a positive clip is
-    drawn twice, so with some hundred clips the intervals cover nearer 90 than 95 %.
+    An interval lies between percentiles of the resampled scores; all streams use the same resamples. AP rises a little
+    when a positive clip is drawn twice, so with a few hundred clips the intervals cover nearer 90 % than 95 %.
 
     Args:
-        resamples: 0 for none: then there are no intervals.
-        seed: of the resamples.
+        resamples: their number; 0: no intervals.
+        seed: for the resamples.
     """
     clips = scored.clips
     targets = clips.targets.dense().numpy()
@@ -123,7 +123,7 @@ def _by_class(resampled: Resampled) -> dict[str, list[Interval]]:
 
 
 def _cell(value: float, bounds: Interval | None, how: str = ".3f") -> Text:
-    # Below each other: a row of three side by side is wider than a terminal.
+    # Score above interval: side by side, three of them are wider than a terminal.
     return Text(f"{value:{how}}" + (f"\n[{bounds[0]:{how}}, {bounds[1]:{how}}]" if bounds else ""))
 
 

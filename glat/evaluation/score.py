@@ -1,4 +1,4 @@
-"""Table 2 of the paper on a set of clips, and whether the crops lie where the events are."""
+"""Scores of a model on a set of clips (the paper's Table 2), and how often its crops hit the events."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -25,28 +25,28 @@ STREAMS = ("global", "local", "fused")
 
 @dataclass(frozen=True)
 class Scored:
-    """What a model says of M clips."""
+    """Output of a model on M clips."""
 
-    clips: ClipSource  # those that could be read
+    clips: ClipSource  # the clips that could be read
     probs: dict[str, NDArray[np.float32]]  # [M, L] by stream: global, local, fused
     crop_classes: NDArray[np.int64]  # [M, N]
     crop_starts: NDArray[np.int64]  # [M, N], in samples
     frames: int  # T of the global stream
-    highest: NDArray[np.float32]  # [M, L], the largest frame probability of the valid frames
+    highest: NDArray[np.float32]  # [M, L], the largest probability over the valid frames
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good what a model says of M clips is."""
+    """Scores of a model on M clips."""
 
     metrics: dict[str, Metrics]  # by stream: global, local, fused
-    hits: "CropHits | None"  # where the times of the events are known
+    hits: "CropHits | None"  # None where the times of the events are unknown
     clips: int
     clips_sha256: str  # of their names
     starts: "CropStarts"
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Plain types: the scores by stream, per class too, and the classes that were left out, by name."""
+        """As plain types: the scores of each stream and class, and the names of the classes that were left out."""
         rows = {
             name: {
                 **m.means(),
@@ -69,23 +69,23 @@ class Evaluation:
 class CropHits:
     """How often the crop of a present class overlaps an event of that class."""
 
-    crops: int  # crops whose class is present in their clip
-    overlapping: int  # of these, crops that overlap an event of their class
-    by_chance: float  # the share of uniformly random crops that would
+    crops: int  # number of crops whose class is present in the clip
+    overlapping: int  # how many of them overlap an event of their class
+    by_chance: float  # share of uniformly random crops that would overlap one
 
     @property
     def share(self) -> float:
-        """In 0..1; NaN without a crop."""
+        """overlapping / crops, in 0..1; NaN without a crop."""
         return self.overlapping / self.crops if self.crops else float("nan")
 
 
 @dataclass(frozen=True)
 class CropStarts:
-    """How many crops start where in their clips."""
+    """Histogram of where crops start within their clips."""
 
     clip_seconds: float
     crop_seconds: float
-    bin_seconds: float  # bin i holds the starts from i to i + 1 of these on
+    bin_seconds: float  # bin i counts starts in [i, i + 1) * bin_seconds
     present: list[int]  # crops of a class that is present in their clip
     absent: list[int]  # crops of other classes
 
@@ -99,13 +99,13 @@ def evaluate(
     ranks: Ranks = ALONE,
     loading: Loading = DEFAULT_LOADING,
 ) -> Evaluation:
-    """Score every clip once, in evaluation mode, and say how good that is; the model stays as it is.
+    """Score each clip once, in evaluation mode, and compute the metrics; the model is not changed.
 
-    Clips that cannot be read are reported, and no part of the verdict.
+    Clips that cannot be read are reported and left out.
 
     Args:
-        autocast: makes the precision's context.
-        ranks: every one scores a part of the clips, and all return the whole.
+        autocast: returns the context manager to compute in.
+        ranks: each scores a part of the clips; all return the metrics of all clips.
         loading: how the clips are read.
     """
     scored = score(model, clips, batch_size, device, autocast, ranks, loading)
@@ -122,7 +122,7 @@ def score(
     ranks: Ranks = ALONE,
     loading: Loading = DEFAULT_LOADING,
 ) -> Scored | None:
-    """As `evaluate`, without the verdict; None on other ranks than the first."""
+    """Like `evaluate`, but return the model's output instead of metrics; None on all ranks but the first."""
     ranks.same_buffers(model)
     model = for_inference(model)
     own = torch.arange(len(clips))[ranks.part(len(clips))]
@@ -141,7 +141,7 @@ def score(
     names = {skipped.file for skipped in bad}
     heard = np.array([clips.names[row] not in names for row in own.tolist()], bool)
     columns = [np.concatenate(column)[heard] for column in zip(*batches, strict=True)]
-    # Blocks of consecutive clips: in the order of the ranks they are the clips in their order.
+    # Each rank takes consecutive clips, so joining the parts in rank order keeps the clips in order.
     parts = [part for part in ranks.gather([own.numpy()[heard], *columns]) if len(part[0])]
     if not ranks.first:
         return None
@@ -153,7 +153,7 @@ def score(
 
 
 def _highest(frame_logits: Tensor, batch: Batch) -> Tensor:
-    """[B, L], the largest frame probability of each clip before its padding."""
+    """[B, L], the largest frame probability of each clip; frames in its padding do not count."""
     T, S = frame_logits.shape[1], batch.wave.shape[1]
     starts = torch.arange(T, device=frame_logits.device) * S // T
     padding = starts >= batch.lengths[:, None]
@@ -161,7 +161,7 @@ def _highest(frame_logits: Tensor, batch: Batch) -> Tensor:
 
 
 def evaluation_of(scored: Scored, crop_samples: int) -> Evaluation:
-    """How good what a model said is."""
+    """Metrics of a model's output."""
     clips = scored.clips
     targets = clips.targets.dense().numpy()
     metrics = {name: evaluate_scores(targets, probs) for name, probs in scored.probs.items()}
@@ -171,11 +171,11 @@ def evaluation_of(scored: Scored, crop_samples: int) -> Evaluation:
 
 
 def _crop_starts(clips: ClipSource, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
-    # Crops start a frame apart: bins of whole frames hold equally many possible starts each.
+    # Possible starts lie a frame apart, so bins of whole frames hold equally many each.
     S = clips.clip_samples
     bin_samples = S / scored.frames * -(-scored.frames // 64)
     bins = int((S - crop_samples + 1) / bin_samples) + 1
-    # The frames' samples are rounded down, which must not put a start into the bin before its own.
+    # A frame's start is rounded down to a sample, which must not move it into the bin before.
     index = ((scored.crop_starts + 1) / bin_samples).astype(np.int64).clip(max=bins - 1)
     is_present = np.take_along_axis(targets, scored.crop_classes, axis=1)
     present, absent = (np.bincount(index[which], minlength=bins).tolist() for which in (is_present, ~is_present))
@@ -186,9 +186,9 @@ def _crop_starts(clips: ClipSource, targets: NDArray[np.bool_], scored: Scored, 
 def crop_hits(
     clips: ClipSource, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int
 ) -> CropHits | None:
-    """Compare crops [M, N] with the events of their classes; None where the clips' events are not known.
+    """How often crops [M, N] overlap an event of their class; None where the clips' events are unknown.
 
-    Chance is the share of 101 evenly spread crops that overlap such an event, averaged over the same crops.
+    `by_chance` replaces each crop by 101 evenly spaced ones and takes the share that overlaps such an event.
     """
     if clips.events is None:
         return None
@@ -208,7 +208,7 @@ def crop_hits(
 
 
 def overlap(events: Iterable[Event], starts: Any, crop_seconds: float) -> NDArray[np.bool_]:
-    """Which crops overlap one of some events; `starts` in seconds, of any shape."""
+    """Whether each crop overlaps any of the events; `starts` in seconds, of any shape, which the result has too."""
     hits = [(starts < event.offset_seconds) & (starts + crop_seconds > event.onset_seconds) for event in events]
     return np.asarray(np.any(hits, axis=0))
 
@@ -224,7 +224,7 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def remarks(evaluation: Evaluation, classes: tuple[str, ...]) -> list[str]:
-    """What to say below the table: how often crops lie on events, and which classes could not be scored."""
+    """Lines below the table: how often crops hit events, and which classes could not be scored."""
     lines = []
     if math.isnan(evaluation.metrics["fused"].mean_ap):
         lines.append(
