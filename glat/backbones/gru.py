@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 # Dynamo refuses a graph that touches an nn.GRU unless this is set, and offers no switch for one module.
 torch._dynamo.config.allow_rnn = True
@@ -29,13 +28,17 @@ class BiGRU(nn.GRU):
         return _bigru(x.float(), *(weight.float() for weight in both))
 
 
-@torch.library.custom_op("glat::bigru", mutates_args=())
-def _bigru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-    """x [B, T, I]; of the directions, stacked: w_ih [2, 3H, I], w_hh [2, 3H, H], biases [2, 3H]; to [B, T, 2H]."""
+def _gru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
     h0 = x.new_zeros(2, x.shape[0], w_hh.shape[2])
     weights = [w[d] for d in range(2) for w in (w_ih, w_hh, b_ih, b_hh)]
     with torch.autocast(x.device.type, enabled=False):
         return torch.gru(x, h0, weights, True, 1, 0.0, False, True, True)[0].contiguous()
+
+
+@torch.library.custom_op("glat::bigru", mutates_args=())
+def _bigru(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tensor:
+    """x [B, T, I]; of the directions, stacked: w_ih [2, 3H, I], w_hh [2, 3H, H], biases [2, 3H]; to [B, T, 2H]."""
+    return _gru(x, w_ih, w_hh, b_ih, b_hh)
 
 
 @_bigru.register_fake
@@ -43,59 +46,36 @@ def _(x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> Tens
     return x.new_empty(x.shape[0], x.shape[1], 2 * w_hh.shape[2])
 
 
+def _autograd_again() -> Any:
+    """Inside an operator autograd is left behind: take it up again."""
+    keys, excluded = torch._C.DispatchKey, torch._C._dispatch_tls_local_exclude_set()
+    for key in (keys.AutogradFunctionality, keys.AutogradOther, keys.AutogradNestedTensor, keys.ADInplaceOrView):
+        excluded = excluded.remove(key)
+    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
+
+
 @torch.library.custom_op("glat::bigru_backward", mutates_args=())
 def _bigru_backward(
-    grad: Tensor, out: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+    grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x and the weights.
+    """Gradients of x and the weights: PyTorch's own, of a forward pass that is made again.
 
-    With gates r, z and n, and h' the state before, a step is ``n = tanh(i_n + r g_n)``, ``h = (1 - z) n + z h'``. The
-    outputs hold every h', so that all gates come from one product; only dh runs back through time.
+    A formula of ours would take a launch for every frame, where cuDNN takes one for all, and the second forward pass
+    less than that formula.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        H, T = w_hh.shape[2], x.shape[1]
-        x2 = _both(x, x)  # [2, B, T, I], the second direction turned round in time; so are all below
-        h, dout = _both(out[..., :H], out[..., H:]), _both(grad[..., :H], grad[..., H:])
-        before = F.pad(h, (0, 0, 1, 0))[:, :, :T]
-        of_x = x2 @ w_ih.mT[:, None] + b_ih[:, None, None]
-        of_h = before @ w_hh.mT[:, None] + b_hh[:, None, None]
-        r, z = (of_x + of_h)[..., : 2 * H].sigmoid().chunk(2, dim=-1)
-        g_n = of_h[..., 2 * H :]
-        n = (of_x[..., 2 * H :] + r * g_n).tanh()
-        # The derivatives of h by the arguments of n, z and r.
-        by_n = (1 - z) * (1 - n * n)
-        by_z = (before - n) * z * (1 - z)
-        by_r = by_n * g_n * r * (1 - r)
-        through_h = torch.cat([by_r, by_z, by_n * r], dim=-1)
-        dh = dout.clone()  # [2, B, T, H]
-        for t in range(T - 1, 0, -1):
-            now = dh[:, :, t]
-            dh[:, :, t - 1] += now * z[:, :, t] + (now.repeat(1, 1, 3) * through_h[:, :, t]) @ w_hh
-        d_of_h = dh.repeat(1, 1, 1, 3) * through_h
-        d_of_x = dh.repeat(1, 1, 1, 3) * torch.cat([by_r, by_z, by_n], dim=-1)
-        dx = d_of_x @ w_ih[:, None]
-        return (
-            dx[0] + dx[1].flip(1),
-            d_of_x.flatten(1, 2).mT @ x2.flatten(1, 2),
-            d_of_h.flatten(1, 2).mT @ before.flatten(1, 2),
-            d_of_x.sum((1, 2)),
-            d_of_h.sum((1, 2)),
-        )
+    with _autograd_again(), torch.enable_grad():
+        inputs = [tensor.detach().requires_grad_() for tensor in (x, w_ih, w_hh, b_ih, b_hh)]
+        dx, dw_ih, dw_hh, db_ih, db_hh = torch.autograd.grad(_gru(*inputs), inputs, grad)
+    return dx, dw_ih, dw_hh, db_ih, db_hh
 
 
 @_bigru_backward.register_fake
-def _(
-    grad: Tensor, out: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
-) -> tuple[Tensor, ...]:
+def _(grad: Tensor, x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor) -> tuple[Tensor, ...]:
     return tuple(w.new_empty(w.shape) for w in (x, w_ih, w_hh, b_ih, b_hh))
 
 
-def _both(forward: Tensor, backward: Tensor) -> Tensor:
-    return torch.stack([forward, backward.flip(1)])
-
-
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    ctx.save_for_backward(output, *inputs)
+    ctx.save_for_backward(*inputs)
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
