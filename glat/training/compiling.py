@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch._functorch.config
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config import OptimConfig
@@ -43,8 +44,11 @@ def mode_for(optim: OptimConfig, device: torch.device) -> str:
 
 def cache_folder() -> Path:
     """Where compiled code is kept for the next start: `TORCHINDUCTOR_CACHE_DIR`, else in the user's cache folder."""
+    named = os.environ.get(CACHE)
+    if named and Path(named) != Path(default_cache_dir()):  # PyTorch sets the variable itself, to a place in /tmp
+        return Path(named)
     caches = os.environ.get("XDG_CACHE_HOME")
-    return Path(os.environ.get(CACHE) or (Path(caches) if caches else Path.home() / ".cache") / "glat" / "inductor")
+    return (Path(caches) if caches else Path.home() / ".cache") / "glat" / "inductor"
 
 
 class CompiledStep(nn.Module):
