@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 from flags import TINY
-from trained import glat, train_here
+from matplotlib.figure import Figure
+from trained import ROOT, glat, train_here
 
+from glat.commands.costs import PAGE as COSTS
 from glat.data.packs.write import pack
 from glat.data.recordings.manifest import read_manifest
 from glat.errors import UserError
+from glat.outputs import PICTURE, Output
+from glat.plots.style import PICTURES, save
 from glat.runs.digests import write_record
 
 HIDDEN = (".my-notes/thesis.txt", ".git-credentials", ".pre-commit-config.yaml", ".glat-tmp-mine/a.txt")
@@ -55,8 +59,6 @@ def test_hidden_files_in_a_runs_folder_stay(recordings, tmp_path):
         train_here(*TINY, "--data", tmp_path / "nowhere", "--run-dir", tmp_path / "run")
     assert tree(tmp_path) == before, "a start that was refused"
     flags = (*TINY, "--data", recordings, "--iterations", 1, "--run-dir", tmp_path / "run", "--resume", "auto")
-    train_here(*flags)
-    assert before.items() <= tree(tmp_path).items()
     train_here(*flags)
     assert before.items() <= tree(tmp_path).items()
 
@@ -112,14 +114,10 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"holiday" * 10
 COMMANDS = {
     "evaluate --csv": (("evaluate", "--run", "{run}", "--resamples", 0), "--csv", ".csv"),
     "evaluate --json": (("evaluate", "--run", "{run}", "--resamples", 0), "--json", ".json"),
-    "tag --plot": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--plot", ".png"),
-    "tag --plot pdf": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--plot", ".pdf"),
     "tag --csv": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--csv", ".csv"),
+    "tag --plot": (("tag", "{data}/a/0.wav", "--run", "{run}"), "--plot", ".png"),
     "plot png": (("plot", "{run}"), "--out", ".png"),
-    "plot svg": (("plot", "{run}"), "--out", ".svg"),
-    "plot jpg": (("plot", "{run}"), "--out", ".jpg"),
     "check-data --json": (("check-data", "--data", "{data}"), "--json", ".json"),
-    "costs --markdown": (("costs", "--width", 0.1), "--markdown", ".md"),
 }
 
 
@@ -153,10 +151,24 @@ def test_a_file_that_is_not_the_commands_own_kind_of_result_stays(name, run, rec
     assert list(tree(tmp_path)) == list(before)
 
 
+def test_every_kind_of_picture_and_the_page_of_costs_are_known_again(tmp_path, monkeypatch, capsys):
+    for suffix in PICTURES:
+        path = tmp_path / f"drawn{suffix}"
+        save(Figure(figsize=(1, 1)), path)
+        assert PICTURE.is_of(path), suffix
+        foreign(path)
+        assert not PICTURE.is_of(path), suffix
+    page = tmp_path / "costs.md"
+    foreign(page)
+    assert glat(monkeypatch, "costs", "--markdown", page) == 2
+    assert "costs.md exists and is not a page of glat costs" in capsys.readouterr().err
+    Output("--markdown", ROOT / "docs" / "costs.md", COSTS)
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_flag_writes_over_the_record_of_a_run(name, run, recordings, monkeypatch, capsys, tmp_path):
     before = tree(run)
-    for record in ("config.json", "model.safetensors", "metrics.jsonl", "evaluation.json", "checkpoints/mine.json"):
+    for record in ("config.json", "model.safetensors", "checkpoints/mine.json"):
         link = tmp_path / f"{record.replace('/', '-')}{COMMANDS[name][2]}"
         link.symlink_to(run / record)
         assert glat(monkeypatch, *command(name, run, recordings, link, "--overwrite")) == 2
@@ -194,6 +206,18 @@ def test_a_device_and_a_folder_are_no_place_for_a_result(run, recordings, tmp_pa
     for path, said in ((tmp_path / "pipe.csv", "is neither a file nor free"), (tmp_path, "give a file in a folder")):
         assert glat(monkeypatch, *command("evaluate --csv", run, recordings, path, "--overwrite")) == 2
         assert said in capsys.readouterr().err
+
+
+def test_pictures_of_tags_are_looked_at_before_one_is_drawn(run, recordings, tmp_path, monkeypatch, capsys):
+    foreign(tmp_path / "00001-1.png")
+    before = tree(tmp_path)
+    flags = ("tag", recordings / "a" / "0.wav", recordings / "a" / "1.wav", "--run", run, "--plot", tmp_path)
+    assert glat(monkeypatch, *flags) == 2
+    assert "00001-1.png exists and is not a picture that glat drew" in capsys.readouterr().err
+    assert tree(tmp_path) == before
+    for more in (["--overwrite"], []):
+        assert glat(monkeypatch, *flags, *more) == 0
+    assert list(tree(tmp_path)) == ["00000-0.png", "00001-1.png"]
 
 
 def test_pictures_of_a_folder_are_looked_at_before_one_is_drawn(run, recordings, tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from ..files import to_json_text
 from ..outputs import Kind, Output
 from ..terminal import Console, Table
 
-_PAGE = Kind("a page of glat costs", begins="# What GL-AT costs")
+PAGE = Kind("a page of glat costs", begins="# What GL-AT costs")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class CountCosts:
         """Returns 0."""
         if not math.isfinite(self.width):
             raise UserError(f"--width is {self.width}; wanted a positive factor, such as 1 or 0.25")
-        output = None if self.markdown is None else Output("--markdown", self.markdown, _PAGE, (), self.overwrite)
+        output = None if self.markdown is None else Output("--markdown", self.markdown, PAGE, (), self.overwrite)
         counted = [
             count_costs(name, self.width, self.num_classes, self.num_crops, self.crop_seconds, self.clip_seconds)
             for name in BACKBONES

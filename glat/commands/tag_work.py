@@ -95,6 +95,9 @@ class Work:
             self._csv_file = Output("--csv", command.csv, _TAGS, reads, command.overwrite)
         if command.plot is not None and not is_folder(command.plot):
             self._plot_file = Output("--plot", command.plot, PICTURE, reads, command.overwrite)
+        elif command.plot is not None and command.plot.is_dir():
+            for index in range(len(files)):
+                Output("--plot", self._picture(index), PICTURE, reads, command.overwrite)
 
     def _open_job(self, thresholds: NDArray[Any], part: Part) -> Job:
         command, tagger = self.command, self.tagger
@@ -195,6 +198,11 @@ class Work:
         elif self.job is None:
             print_tables(Console(), tags, self.top)
 
+    def _picture(self, index: int) -> Path:
+        """Of a recording, in the folder of --plot."""
+        assert self.command.plot is not None
+        return self.command.plot / f"{index:05d}-{self.files[index].stem}.png"
+
     def _draw(self, drawn: Drawn, index: int) -> None:
         plot = self.command.plot
         assert plot is not None
@@ -203,7 +211,7 @@ class Work:
             return
         with writing(f"--plot {plot}"):
             plot.mkdir(parents=True, exist_ok=True)
-            plot_tagged([drawn], plot / f"{index:05d}-{self.files[index].stem}.png")
+            plot_tagged([drawn], self._picture(index))
 
     def _finish(self) -> None:
         if self._json is not None:
