@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from rich.console import RenderableType
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.text import Text
 
-from ..terminal import Console
+from ..terminal import Console, Text
 
 
 class _BarAboveText(Bar):
