@@ -27,10 +27,12 @@ COMMANDS = {
     ),
     "sweep": Command("sweep", "Sweep", "Train one run per number and length of crops, and draw mAP against both."),
     "pack": Command(
-        "pack", "Pack", "Pack recordings into HDF5 files with the layout of PANNs; goes on where it was stopped."
+        "pack",
+        "Pack",
+        "Pack recordings into HDF5 files with the layout of PANNs; run again after a stop, it continues.",
     ),
     "check-data": Command(
-        "check_data", "CheckData", "Decode every recording and say what would hurt training; --data may be packs, too."
+        "check_data", "CheckData", "Decode every recording and say what would hurt training; --data may also be packs."
     ),
     "costs": Command(
         "costs", "CountCosts", "Count parameters and FLOPs of every backbone, alone and in GL-AT, without running it."
