@@ -80,7 +80,7 @@ def test_evaluate_plot_and_check_data(run, recordings, tmp_path, monkeypatch, ca
     assert glat(monkeypatch, "evaluate", "--run", run, "--resamples", 0, "--csv", table) == 0
     assert not set(table.read_text()) & (OBEYED - {"\r"})
     with table.open(newline="") as file:
-        assert [row["class"][:5] for row in csv.DictReader(file)] == ["'=cmd", r"dog\u"]
+        assert [row["class"][:5] for row in csv.DictReader(file)] == ["'=cmd", "doggo"]
     assert glat(monkeypatch, "plot", run, "--out", tmp_path / "all.svg") == 0
     assert not set((tmp_path / "all.svg").read_text()) & OBEYED
     glat(monkeypatch, "check-data", "--data", recordings)
