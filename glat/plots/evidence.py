@@ -1,4 +1,4 @@
-"""The crops that decided, as sound files with a page to look through them: a tagger is verified by ear."""
+"""The deciding crops as sound files, with a page that shows them: a tagger can be checked by ear."""
 
 import json
 import re
@@ -29,12 +29,12 @@ class Evidence:
 
     Args:
         folder: new, empty, or of an earlier call.
-        per_class: the most crops of a class.
-        thresholds: [L], least fused probability of a window that a crop is kept of.
-        going_on: whether this process goes on with the recordings of an earlier one, whose crops stay.
+        per_class: at most this many crops of each class.
+        thresholds: [L], least fused probability of a window whose crops are kept.
+        going_on: whether this continues an earlier process, whose crops stay.
 
     Raises:
-        UserError: a folder of something else.
+        UserError: the folder holds something else.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Evidence:
             state.unlink()
 
     def gather(self, index: int, name: str) -> "Gathered":
-        """What collects the crops of one recording, the `index`-th of the job."""
+        """Collect the crops of one recording, number `index` of the job."""
         return Gathered(self, index, name)
 
     def keep(self, gathered: "Gathered") -> None:
-        """Take the crops of a recording that is done; what is no longer among the best leaves the folder."""
+        """Keep the crops of a finished recording; crops that are no longer among the best are deleted."""
         new = {piece.sound: piece for pieces in gathered.pieces.values() for piece in pieces}
         candidates = [*(piece for piece in self.pieces if piece.sound not in new), *new.values()]
         kept: list[Piece] = []
@@ -97,7 +97,7 @@ class Evidence:
         gathered.close()
 
     def finish(self) -> Path:
-        """Write the page, and return where it is."""
+        """Write the page and return its path."""
         self._write_state([])
         write_page(self.folder / PAGE, self.classes, self.pieces, self.rate)
         return self.folder / PAGE
@@ -107,13 +107,13 @@ class Evidence:
 
     def _remove(self, sounds: Sequence[str]) -> None:
         for name in sounds:
-            if name == Path(name).name and name.endswith(".wav"):  # what the state names, and nothing elsewhere
+            if name == Path(name).name and name.endswith(".wav"):  # only files that the state names, in this folder
                 (self.folder / name).unlink(missing_ok=True)
                 (self.folder / (name.removesuffix(".wav") + ".png")).unlink(missing_ok=True)
 
 
 class Gathered:
-    """The best crops of one recording, in a hidden folder until the recording is done."""
+    """The best crops of one recording, in a hidden folder until the recording is finished."""
 
     def __init__(self, evidence: Evidence, index: int, name: str) -> None:
         self.evidence, self.index, self.name = evidence, index, name
@@ -138,7 +138,7 @@ class Gathered:
             self._offer(window, int(heard.starts[row, n]), crops[n], k, float(fused[k]), heard_there)
 
     def _offer(self, window: Window, start: int, crop: Crop, k: int, fused: float, in_crop: float | None) -> None:
-        """Keep a crop if it is among the best of its class, and of two that share half their time the better one."""
+        """Keep a crop if it is among the best of its class; of two that share half their time, keep the better one."""
         label = self.evidence.classes[k]
         at = (crop.start_seconds, crop.end_seconds)
         piece = Piece(label, fused, in_crop, self.name, *at, sound="")
@@ -163,12 +163,12 @@ class Gathered:
 
 
 def _plain(text: str) -> str:
-    """Of any text, what every file system takes in a name."""
+    """The characters of a text that every file system allows in a name."""
     return re.sub(r"[^\w.-]+", "_", text)[:60]
 
 
 def _share(one: Piece, other: Piece) -> float:
-    """How much of the shorter of two crops both hold."""
+    """The overlap of two crops as a share of the shorter one."""
     both = min(one.end_seconds, other.end_seconds) - max(one.start_seconds, other.start_seconds)
     shorter = min(one.end_seconds - one.start_seconds, other.end_seconds - other.start_seconds)
     return both / shorter if shorter > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The page on which the crops that decided are seen and heard: one HTML file that needs no network."""
+"""The page that shows and plays the deciding crops: one HTML file that needs no network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ class Piece:
     """A crop that decided for a class."""
 
     label: str
-    probability: float  # fused, of the window that it was cut from
-    crop_probability: float | None  # what the local stream heard in it
+    probability: float  # fused probability of its window
+    crop_probability: float | None  # the local stream's probability in it
     file: str
     start_seconds: float
     end_seconds: float
-    sound: str  # name of the .wav in the folder; of its spectrogram, with .png
+    sound: str  # name of the .wav in the folder; its spectrogram has the same with .png
 
     @property
     def picture(self) -> str:
-        """Name of its spectrogram."""
+        """File name of its spectrogram."""
         return self.sound.removesuffix(".wav") + ".png"
 
 
@@ -47,12 +47,12 @@ figcaption b { font-size: 1.05rem; } figcaption span { color: var(--soft); }
 
 
 def write_page(path: Path, classes: Sequence[str], pieces: Sequence[Piece], sample_rate_hz: int) -> None:
-    """Write the page, which names sounds and spectrograms beside it.
+    """Write the page; it refers to sounds and spectrograms in the same folder.
 
     Args:
-        classes: of the model, in the order in which the page has them.
+        classes: of the model, in the page's order.
         pieces: the crops, best first for each class.
-        sample_rate_hz: of the crops, to say up to which frequency their spectrograms reach.
+        sample_rate_hz: of the crops; decides up to which frequency their spectrograms reach.
     """
     found = [label for label in classes if any(piece.label == label for piece in pieces)]
     files = len({piece.file for piece in pieces})
@@ -92,7 +92,7 @@ def _card(piece: Piece) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds of a recording."""
+    """Seconds as hours, minutes and seconds."""
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
     return f"{hours}:{minutes:02d}:{rest:05.2f}" if hours else f"{minutes}:{rest:05.2f}"

@@ -1,4 +1,4 @@
-"""Pictures of runs: their curves, their classes, and where their crops start."""
+"""Pictures of runs: curves, classes, and where crops start."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,42 +20,42 @@ from .style import COLOURS, STREAM_COLOURS, plain, save, tidy
 
 LINES: dict[str, Any] = {"total": "-", "fused": "-", "global": "--", "local": ":"}
 PARTS = ("curves", "classes", "crop_starts")  # the pictures of `plot_runs`
-ALL_LINES = 3  # runs of which every stream is drawn; of more, the total loss and the fused mAP
-MOST_BARS = 40  # classes that are all drawn; of more, the largest gains and losses
+ALL_LINES = 3  # up to so many runs every stream is drawn; of more, the total loss and the fused mAP only
+MOST_BARS = 40  # up to so many classes all are drawn; of more, those with the largest gains and losses
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a run's folder holds to draw, finished or not."""
+    """What can be drawn of a run, finished or not."""
 
     name: str
     metrics: list[dict[str, Any]]
     batch_size: int
-    evaluation: dict[str, Any] | None  # of the finished run
-    damage: tuple[str, ...] = ()  # to its metrics, a line each
+    evaluation: dict[str, Any] | None  # None while the run is not finished
+    damage: tuple[str, ...] = ()  # to its metrics, one line each
 
     @classmethod
     def of(cls, folder: Path) -> "Recorded":
         """Read a folder.
 
         Raises:
-            UserError: no run, or a damaged one.
+            UserError: the folder holds no run, or a damaged one.
         """
         config = open_run(folder).config
-        # A run's batch is recorded from its start on.
+        # A run records its batch size from the start.
         metrics, batch_size = read_metrics(folder), config.optim.batch_size or 1
         return cls(folder.resolve().name, metrics.rows, batch_size, read_evaluation(folder), metrics.damage)
 
     def series(self, key: str) -> tuple[Floats, Floats]:
-        """The steps and values of one number of the metrics."""
+        """Steps and values of one entry of the metrics."""
         rows = [(row["step"], row[key]) for row in self.metrics if row.get(key) is not None]
         steps, values = np.array(rows, float).reshape(-1, 2).T
         return steps, values
 
     def minutes(self, steps: Floats) -> Floats:
-        """Time spent training up to some steps, without evaluations and checkpoints."""
+        """Training time up to the given steps in minutes, without evaluations and checkpoints."""
         at, rates = self.series("clips_per_second")
         spent = np.diff(at, prepend=0) * self.batch_size / np.maximum(rates, 1e-9) / 60
         return np.interp(steps, np.append(0, at), np.append(0, spent.cumsum()))
@@ -89,7 +89,7 @@ def plot_runs(runs: Sequence[Recorded], out: Path) -> list[Path]:
         out: a folder for curves.png, classes.png and crop_starts.png; or one file for all, by its suffix.
 
     Returns:
-        The files written; without an evaluated run there is none of the classes and crop starts.
+        The files written; the pictures of classes and crop starts need an evaluated run.
     """
     parts = [("curves", (9.0, 6.0), _draw_curves, runs)]
     evaluated = [run for run in runs if run.evaluation is not None and _gains(run)[0]]
@@ -144,7 +144,7 @@ def _draw_curves(figure: FigureBase, runs: Sequence[Recorded]) -> None:
 
 
 def _draw_line(axes: Axes, x: Floats, values: Floats, look: dict[str, Any], marked: bool) -> None:
-    """A line; of many noisy values, their running mean over a faint line."""
+    """Draw a line; many noisy values are drawn faintly, with their running mean on top."""
     if marked:
         axes.plot(x, values, **look, linewidth=1.5, marker="o" if len(x) <= 30 else "", markersize=3.5)
         return
@@ -176,7 +176,7 @@ def _add_legend(
 
 
 def _gains(run: Recorded) -> tuple[list[str], Floats, Floats]:
-    """The classes, the largest gain of the fusion first, and the AP [L] of the global stream and of the fusion."""
+    """Classes by the gain of fusion, largest first, and the AP [L] of the global stream and of the fusion."""
     assert run.evaluation is not None
     of_global, of_fused = (run.evaluation["streams"][stream]["ap"] for stream in ("global", "fused"))
     classes = sorted(of_fused, key=lambda label: of_global[label] - of_fused[label])
@@ -185,7 +185,7 @@ def _gains(run: Recorded) -> tuple[list[str], Floats, Floats]:
 
 
 def _draw_classes(figure: FigureBase, runs: Sequence[Recorded]) -> None:
-    """A pair of bars a class: AP of the global stream, and of the fusion."""
+    """Two bars per class: AP of the global stream and of the fusion."""
     for axes, run in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
         classes, before, after = _gains(run)
         gained = int((after > before).sum())
@@ -214,7 +214,7 @@ def _draw_classes(figure: FigureBase, runs: Sequence[Recorded]) -> None:
 
 
 def _draw_crop_starts(figure: FigureBase, runs: Sequence[Recorded]) -> None:
-    """Where crops start, those of present classes and the others."""
+    """Histograms of crop starts, for crops of present classes and for the others."""
     panels = figure.subplots(len(runs), 1, squeeze=False)[:, 0]
     for axes, run in zip(panels, runs, strict=True):
         assert run.evaluation is not None

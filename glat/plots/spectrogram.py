@@ -1,4 +1,4 @@
-"""Log-mel spectrograms as pictures, with their frequencies."""
+"""Pictures of log-mel spectrograms, with frequencies on the axis."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..files import replaced
 from ..frontend import LogMel, mel_filters
 
-RANGE_DB = 80.0  # below the loudest; what is fainter is black
+RANGE_DB = 80.0  # below the loudest bin; anything fainter is black
 _TICKS_KHZ = (0.25, 0.5, 1, 2, 4, 8, 12)
 
 
@@ -21,13 +21,13 @@ def spectrogram_db(wave: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np
     """Log-mel of a wave [S] in dB, [F, H] with low frequencies first."""
     log_mel = LogMel(sample_rate_hz, f_max_hz=_highest_hz(sample_rate_hz))
     padded = torch.from_numpy(wave)
-    padded = torch.nn.functional.pad(padded, (0, max(0, log_mel.fft_samples - len(wave))))  # a click still shows
+    padded = torch.nn.functional.pad(padded, (0, max(0, log_mel.fft_samples - len(wave))))  # so that a click is shown
     with torch.inference_mode():
         return log_mel(padded[None])[0].T.numpy()
 
 
 def draw_spectrogram(axes: Axes, wave: NDArray[np.float32], sample_rate_hz: int, start_seconds: float = 0.0) -> None:
-    """Draw a wave [S] against seconds and kHz; y runs over the mel bins, from 0."""
+    """Draw the spectrogram of a wave [S] against seconds and kHz; y counts mel bins from 0."""
     db = spectrogram_db(wave, sample_rate_hz)
     F, top = db.shape[0], float(db.max())
     end_seconds = start_seconds + len(wave) / sample_rate_hz

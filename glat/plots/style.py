@@ -10,15 +10,15 @@ from matplotlib.text import Text
 from ..files import DRAWN, replaced
 from ..text import shown
 
-PICTURES = (".png", ".pdf", ".svg", ".jpg")  # suffixes that a picture's file may have
+PICTURES = (".png", ".pdf", ".svg", ".jpg")  # allowed suffixes of picture files
 
-# Okabe and Ito's colours: told apart with any colour vision.
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 STREAM_COLOURS = {"global": COLOURS[0], "local": COLOURS[1], "fused": COLOURS[2]}
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all; the suffix chooses the format. Its metadata say that glat drew it."""
+    """Write a figure, whole or not at all. The suffix chooses the format; the metadata say that glat drew it."""
     kind = path.suffix.removeprefix(".")
     options: dict[str, Any]
     if kind == "jpg":
@@ -38,12 +38,12 @@ def show_texts(figure: Figure) -> None:
 
 
 def plain(label: str) -> str:
-    """A label that matplotlib shows as it is: no formula between dollars, and not hidden for a leading underscore."""
+    """Escape a label for matplotlib: no formula between dollars, and not hidden by a leading underscore."""
     return ("\u200b" if label.startswith("_") else "") + shown(label).replace("$", r"\$")
 
 
 def tidy(axes: Axes) -> None:
-    """No frame where nothing is read off, and a grid that stays behind the data."""
+    """Remove the top and right frame, and draw the grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)

@@ -1,1 +1,1 @@
-"""From rows of a data set to batches on the device."""
+"""Loading: from row numbers of a data set to batches on the device."""

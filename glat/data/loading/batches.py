@@ -1,4 +1,4 @@
-"""Batches on the device, in the order a sampler asks for, from clips in memory, packs and encoded files."""
+"""Batches on the device, in the sampler's order, from clips in memory, packs or encoded files."""
 
 import importlib
 import importlib.util
@@ -18,8 +18,8 @@ from ..recordings.encoded import EncodedClips
 from .rows import FromMemory, Maker, RowByRow, read_row
 
 LOADERS = ("auto", "memory", "dali", "soundfile")
-_FOLLOWING = 100  # clips to try in place of a whole batch; data that went away has more than these
-# libsndfile's names of what DALI's decoder takes.
+_FOLLOWING = 100  # clips to try where a whole batch is unreadable; more in a row mean that the data is gone
+# Formats that DALI decodes, by libsndfile's names.
 _DALI_FORMATS = {"WAV", "WAVEX", "FLAC", "OGG", "AIFF", "CAF"}
 
 
@@ -29,7 +29,7 @@ def _warn(skipped: Skipped) -> None:
 
 @dataclass(frozen=True)
 class Loading:
-    """How clips are read: the arguments of `batches` that stay the same throughout a run."""
+    """How clips are read: the arguments of `batches` that are constant during a run."""
 
     loader: str = "auto"
     workers: int | None = None
@@ -43,7 +43,7 @@ class Loading:
         report: Callable[[Skipped], None] | None = None,
         may_be_empty: bool = False,
     ) -> Generator[Batch]:
-        """See `batches`; `report` is told in place of the usual one."""
+        """See `batches`; `report` replaces this object's."""
         return batches(
             source,
             rows,
@@ -59,21 +59,21 @@ DEFAULT_LOADING = Loading()
 
 
 class Choice(NamedTuple):
-    """What makes the batches, and why: a line for the log."""
+    """The loader that was chosen, and the reason, for the log."""
 
     name: str  # "memory", "pack", "dali" or "soundfile"
     reason: str
 
 
 def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choice:
-    """What `batches` takes for a source.
+    """Choose the loader that `batches` uses for a source.
 
     Args:
         loader: "auto", "memory", "dali" or "soundfile".
 
     Raises:
-        UserError: another name; "dali" where DALI is missing or cannot read the files; a decoder for clips that need
-            none.
+        UserError: an unknown name; "dali" where DALI is missing or cannot read the files; a decoder for clips that
+            are decoded already.
     """
     if loader not in LOADERS:
         raise UserError(f"--loader {loader}; give one of {', '.join(LOADERS)}")
@@ -99,18 +99,18 @@ def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choi
 
 
 def dali_missing() -> str | None:
-    """Why DALI does not run here, None where it does; the first call imports it, which takes a second or two."""
+    """Why DALI cannot run here; None if it can. The first call imports DALI, which takes a second or two."""
     if importlib.util.find_spec("nvidia") is None or importlib.util.find_spec("nvidia.dali") is None:
         return "DALI is not installed (pip has it for Linux only)"
     try:
         importlib.import_module("nvidia.dali")
-    except Exception as error:  # of its own libraries, too: whatever it is, soundfile reads the files
+    except Exception as error:  # any error, also of its own libraries: soundfile reads the files instead
         return f"DALI does not load ({first_line(error)})"
     return None
 
 
 def _obstacle(source: EncodedClips) -> str | None:
-    """Why DALI cannot read a source."""
+    """Why DALI cannot read a source; None if it can."""
     if torch.version.hip is not None:
         return "DALI does not run on AMD's GPUs"
     if foreign := sorted(source.formats - _DALI_FORMATS):
@@ -129,30 +129,30 @@ def batches(
     report: Callable[[Skipped], None],
     may_be_empty: bool = False,
 ) -> Generator[Batch]:
-    """Batches of a source's clips, made ahead of their use.
+    """Yield batches of a source's clips, prepared ahead of their use.
 
-    The order is that of `rows` alone. A clip that turns out unreadable is reported once, and its place is taken by the
-    next readable clip of the same batch, counted round; where there is none, by the next one of the source. Nothing is
-    left running when the iterator is closed, used up, or raises.
+    Only `rows` decides the order. An unreadable clip is reported once and replaced by the next readable clip of its
+    batch (after the last comes the first); if there is none, by the next one of the source. No thread is left running
+    once the iterator is closed, exhausted, or raises.
 
     Args:
         source: clips in memory, packs or `EncodedClips`.
-        rows: [B] int64 each, perhaps without end. Taken from the iterator up to `prefetch` batches ahead, in the
-            caller's thread: a sampler's state is that many batches ahead of the batch in hand.
-        device: where the batches are wanted.
-        loader: what decodes, see `choose_loader`.
-        workers: threads; None: one a core. Changes nothing in the batches.
-        prefetch: batches in preparation beside the one in hand, 1 or more.
-        report: is told of a clip that cannot be read, in the caller's thread.
-        may_be_empty: a batch of which no clip can be read is silence, and no error.
+        rows: [B] int64 each, possibly endless. They are drawn up to `prefetch` batches ahead, in the caller's thread,
+            so a sampler's state may be that many batches ahead of the current batch.
+        device: of the batches.
+        loader: see `choose_loader`.
+        workers: threads; None: one per core. Does not change the batches.
+        prefetch: batches prepared beside the current one, 1 or more.
+        report: called for each clip that cannot be read, in the caller's thread.
+        may_be_empty: a batch without a readable clip returns silence instead of raising.
 
     Returns:
-        Batches as long as there are rows. The wave is int16, of encoded files float32 with full scale ±1; zeros
-        follow the valid samples. On a GPU its memory is the loader's own: copy what must outlive the next batch.
+        A batch per item of `rows`. The wave is int16, or float32 with full scale ±1 for encoded files, padded with
+        zeros. On a GPU the loader reuses its memory: copy what must outlive the next batch.
 
     Raises:
-        UserError: as of `choose_loader`; `workers` or `prefetch` below 1; while iterating: a batch of which no clip
-            can be read, and none of the 100 that follow it in the source, unless it `may_be_empty`.
+        UserError: see `choose_loader`; `workers` or `prefetch` below 1; while iterating, unless `may_be_empty`: no
+            clip of a batch can be read, nor any of the 100 that follow it in the source.
     """
     choice = choose_loader(source, loader, device)
     if workers is not None and workers < 1:
@@ -163,11 +163,11 @@ def batches(
 
     def build() -> Maker:
         if isinstance(source, Clips):
-            return FromMemory(source)  # a look-up, in the caller's thread
+            return FromMemory(source)  # an index into memory, in the caller's thread
         by_row = RowByRow(source, workers or cores(), known, device)
         if choice.name != "dali":
             return by_row
-        from .dali import Dali  # imports nvidia.dali, which takes seconds and is not everywhere
+        from .dali import Dali  # imports nvidia.dali, which takes seconds and may be missing
 
         return Dali(by_row, device)
 
@@ -217,14 +217,14 @@ def _run(
 
 
 def _on(part: Tensor, device: torch.device) -> Tensor:
-    """On the device, without a wait: from memory that is not pinned, the copy would wait for the step before."""
+    """Copy to the device without waiting; a copy from unpinned memory would wait for the step before."""
     if device.type == "cuda" and part.device.type == "cpu" and not part.is_pinned():
         part = part.pin_memory()
     return part.to(device, non_blocking=True)
 
 
 def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
-    """{bad place: the next good one, counted round}; None where none is good."""
+    """{bad place: the next good one, wrapping round}; None if none is good."""
     good = [place for place in range(count) if place not in bad]
     return {place: next((g for g in good if g > place), good[0]) for place in bad} if good else None
 
@@ -232,7 +232,7 @@ def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
 def _next_readable(
     source: ClipSource, row: int, reason: str, known: dict[int, str], report: Callable[[Skipped], None]
 ) -> tuple[int, NDArray[Any]]:
-    """The next clip behind an unreadable one, counted round, whatever was read before: a resumed run finds the same."""
+    """The next readable clip after `row`, wrapping round; whatever was read before, so a resumed run finds it too."""
     for behind in range(1, min(len(source), 1 + _FOLLOWING)):
         other = (row + behind) % len(source)
         if not isinstance(samples := read_row(source, other, known), str):

@@ -1,4 +1,4 @@
-"""Batches decoded by DALI, and resampled on the device."""
+"""Batches decoded by DALI and resampled on the device."""
 
 from collections import deque
 from concurrent.futures import Future
@@ -23,19 +23,19 @@ from ..recordings.level import CANCELLED, wrong_peak
 from ..recordings.resample import can_resample, resample
 from .rows import RowByRow
 
-_MOST_CHANNELS = 2  # every clip of a batch takes the memory of as many
-_GLANCE = 4096  # samples; of a clip of integers that sounds there, no more is looked at
+_MOST_CHANNELS = 2  # each clip of a batch takes the memory of the most channels
+_GLANCE = 4096  # samples; if a clip of integers is sound there, the rest is not checked
 
 
 def _placeholder() -> NDArray[np.uint8]:
-    """A clip that decodes, for the places that DALI has nothing to do in."""
+    """A tiny valid file, for the places of a batch that DALI does not decode."""
     stream = BytesIO()
     soundfile.write(stream, np.zeros(1), 32_000, format="WAV", subtype="PCM_16")
     return np.frombuffer(stream.getvalue(), np.uint8)
 
 
 def _sounds(wave: Tensor) -> NDArray[np.bool_]:
-    """Whether rows of samples are neither silent, nor constant, nor on another scale; found in one copy to the CPU."""
+    """Whether each row is neither silent, nor constant, nor on another scale; takes one copy to the CPU."""
     least, most = torch.stack(wave.aminmax(dim=-1)).cpu().numpy()
     of_scale = [wrong_peak(peak) is None for peak in np.maximum(most, -least).ravel()]
     with np.errstate(invalid="ignore"):  # of infinite samples, which are of no scale
@@ -44,23 +44,23 @@ def _sounds(wave: Tensor) -> NDArray[np.bool_]:
 
 @dataclass(eq=False)
 class _Batch:
-    """A batch on its way."""
+    """A batch in preparation."""
 
     rows: list[int]
     jobs: list[Future[Any]]
-    samples: int = 0  # decoded samples that DALI gives of each clip
+    samples: int = 0  # number of samples that DALI decodes of each clip
     encoded: list[NDArray[np.uint8]] = field(default_factory=list)  # DALI reads this memory itself
-    decoded: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by place, not by DALI
+    decoded: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by place: clips decoded by soundfile
     reasons: dict[int, str] = field(default_factory=dict)
 
 
 class Dali:
-    """Threads read the files, DALI decodes them, and what is not at the right rate is resampled on the device.
+    """Threads read the files, DALI decodes them, and those with another sampling rate are resampled on the device.
 
-    DALI, as libsndfile, believes what a header says. What it cannot be trusted with goes to soundfile: files whose
-    bytes contradict their header, that changed since they were listed, that are far longer than a clip, of more than
-    two channels or channels that cancel, whose rates meet seldom, or whose samples come out other than expected; and
-    every batch in which DALI meets an error, as one bad file costs it the whole batch and the pipeline.
+    DALI, like libsndfile, trusts the header. soundfile therefore decodes files whose bytes contradict their header,
+    that changed since they were listed, that are far longer than a clip, that have more than two channels or channels
+    that cancel, whose rate is in no simple ratio to the wanted one, or whose samples look wrong. It also decodes
+    every batch in which DALI meets an error, since one bad file costs DALI the whole batch and the pipeline.
     """
 
     def __init__(self, by_row: RowByRow, device: torch.device) -> None:
@@ -73,10 +73,10 @@ class Dali:
         self.waiting: deque[_Batch] = deque()
         self.running: _Batch | None = None
         self.pipeline: Any = None
-        self.refused: set[int] = set()  # rows of batches in which DALI met an error that soundfile did not
+        self.refused: set[int] = set()  # rows of batches where DALI failed and soundfile did not
         self.placeholder = _placeholder()
         on_gpu = device.type == "cuda"
-        self.stream = torch.cuda.Stream(device) if on_gpu else None  # of its own: looking at samples waits for it
+        self.stream = torch.cuda.Stream(device) if on_gpu else None  # its own: checking samples waits for it
         self.lent: list[Tensor] = []
         self.held: list[tuple[list[Tensor], Any]] = []
 
@@ -93,7 +93,7 @@ class Dali:
         side: AbstractContextManager[Any] = nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
         with side:
             try:
-                outputs = self.pipeline.share_outputs()  # waits for DALI, and for nothing else on the device
+                outputs = self.pipeline.share_outputs()  # waits for DALI only, not for the device's other work
                 decoded = torch.from_dlpack(outputs[0].as_tensor())  # [B, samples, channels]
                 frames = np.asarray(outputs[1].as_array()).reshape(len(started.rows), -1)[:, 0]
                 rates = np.asarray(outputs[2].as_array()).reshape(-1)
@@ -118,11 +118,11 @@ class Dali:
         self.waiting.clear()
         if self.running is not None and self.pipeline is not None:
             with suppress(RuntimeError):
-                self.pipeline.share_outputs()  # what is decoded still reads our memory
+                self.pipeline.share_outputs()  # decoding still reads our memory
         self.running = self.pipeline = None
 
     def _fetch(self, row: int) -> NDArray[Any] | str:
-        """The file's bytes as uint8, or what soundfile makes of it."""
+        """The file's bytes as uint8 for DALI, or what `read_row` returns."""
         if row in self.by_row.known or row in self.refused or not self._is_for_dali(row):
             return self.by_row.read(row)
         try:
@@ -142,7 +142,7 @@ class Dali:
         )
 
     def _feed(self) -> None:
-        """Give the oldest waiting batch to DALI."""
+        """Pass the oldest waiting batch to DALI."""
         batch, source = self.waiting.popleft(), self.source
         batch.samples = source.clip_samples
         for place, (row, job) in enumerate(zip(batch.rows, batch.jobs, strict=True)):
@@ -187,18 +187,18 @@ class Dali:
         return pipeline
 
     def _downmixed(self, batch: _Batch, decoded: Tensor) -> tuple[Tensor, NDArray[np.bool_]]:
-        """Mono [B, samples] of [B, samples, channels], and the places where averaging may cancel the channels."""
+        """Mono [B, samples] from [B, samples, channels], and the places where averaging may cancel the channels."""
         if decoded.shape[2] == 1:
             return decoded[:, :, 0], np.zeros(len(decoded), bool)
         source, rows = self.source, np.array(batch.rows)
         channels = torch.from_numpy(np.minimum(source.channels[rows], _MOST_CHANNELS)).to(decoded.device)
         mono = decoded.sum(2) / channels[:, None]
         heard = [frames_for(self.clip_seconds, int(rate), source.sample_rate_hz) for rate in source.rates_hz[rows]]
-        inside = torch.arange(decoded.shape[1]) < torch.tensor(heard)[:, None]  # what soundfile would look at
+        inside = torch.arange(decoded.shape[1]) < torch.tensor(heard)[:, None]  # the samples that soundfile would check
         inside = inside.to(decoded.device)
         mono_power = (mono * inside).square().sum(1)
         unrelated = (decoded * inside[:, :, None]).square().sum((1, 2)) / channels**2
-        clear = mono_power > 2 * CANCELLED * unrelated  # NaN is not; soundfile looks closer where it is in doubt
+        clear = mono_power > 2 * CANCELLED * unrelated  # NaN is not clear; soundfile decides the doubtful ones
         return mono, ((channels > 1) & ~clear).cpu().numpy()
 
     def _checked(
@@ -209,18 +209,18 @@ class Dali:
         frames: NDArray[np.int64],
         rates: NDArray[np.float32],
     ) -> tuple[Tensor, Tensor]:
-        """Resample, look at what came out, and fill the places that are not DALI's."""
+        """Resample, check the result, and fill the places that DALI did not decode."""
         source, rows = self.source, np.array(batch.rows)
         ours = np.ones(len(rows), bool)
         ours[[*batch.decoded, *batch.reasons]] = False
         trusted = ours & (frames == source.frames[rows]) & (rates == source.rates_hz[rows]) & ~may_cancel
         lengths = source.lengths[rows].copy()
         wave = self._resampled(decoded, source.rates_hz[rows], ours, lengths)
-        beginning = _sounds(wave[:, :_GLANCE]) & (lengths >= _GLANCE)  # behind a shorter clip follow zeros
+        beginning = _sounds(wave[:, :_GLANCE]) & (lengths >= _GLANCE)  # a shorter clip is padded with zeros
         for place in np.flatnonzero(trusted):
             if not (source.is_integer[rows[place]] and beginning[place]):
                 trusted[place] = _sounds(wave[place, : lengths[place]])[0]
-            if not source.is_integer[rows[place]]:  # NaN may lie behind the clip's end, where soundfile finds it
+            if not source.is_integer[rows[place]]:  # NaN may follow the clip's end, where soundfile finds it
                 trusted[place] &= bool(decoded[place].abs().amax().isfinite())
         for place in np.flatnonzero(ours & ~trusted):
             result = self.by_row.read(int(rows[place]))
@@ -264,9 +264,9 @@ class Dali:
         return wave.to(self.device), lengths
 
     def _keep_lent(self) -> None:
-        """Keep the last batch's memory until the consumer's kernels, which are queued by now, have read it.
+        """Keep the last batch's memory until the consumer's queued kernels have read it.
 
-        It is DALI's own, which knows nothing of the streams it is read on.
+        The memory is DALI's, which does not know on which streams it is read.
         """
         if self.stream is None or not self.lent:
             return

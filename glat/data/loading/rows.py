@@ -1,4 +1,4 @@
-"""What makes the batches from decoded clips, packs and files that soundfile reads: clips in memory, or row by row."""
+"""Makers of batches: from clips in memory, or row by row from packs and from files that soundfile decodes."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
@@ -15,20 +15,20 @@ class Maker(Protocol):
     """Makes batches in the background."""
 
     def start(self, rows: list[int]) -> Any:
-        """Begin a batch; what is returned stands for it."""
+        """Start a batch; pass the result to `finish`."""
         ...
 
     def finish(self, started: Any) -> tuple[Tensor, Tensor, dict[int, str]]:
-        """The oldest batch that was begun: wave [B, S] and lengths [B], {place in the batch: why it is not there}."""
+        """Finish the oldest batch: wave [B, S], lengths [B], {place in the batch: why it could not be read}."""
         ...
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """Stop all threads."""
         ...
 
 
 def read_row(source: ClipSource, row: int, known: dict[int, str]) -> NDArray[Any] | str:
-    """The valid samples of a clip, or why there are none."""
+    """The valid samples of a clip, or the reason why it cannot be read."""
     if row in known:
         return known[row]
     try:
@@ -38,7 +38,7 @@ def read_row(source: ClipSource, row: int, known: dict[int, str]) -> NDArray[Any
 
 
 class FromMemory:
-    """Clips in memory: one look-up, in the caller's thread."""
+    """Clips in memory: indexed in the caller's thread."""
 
     def __init__(self, source: Clips) -> None:
         self.source = source
@@ -54,10 +54,10 @@ class FromMemory:
 
 
 class RowByRow:
-    """Every clip is a job of its own: it is read, and decoded where it must be, by one of some threads.
+    """A pool of threads reads the clips, and decodes those that are encoded; each clip is one job.
 
-    Threads suffice: reading, libsndfile and soxr give up Python's lock, and nothing is copied between processes as
-    DataLoader's workers have to.
+    Threads suffice, since file reads, libsndfile and soxr release Python's lock. Unlike DataLoader's worker processes
+    they need not copy the samples between processes.
     """
 
     def __init__(self, source: ClipSource, workers: int, known: dict[int, str], device: torch.device) -> None:
@@ -80,7 +80,7 @@ class RowByRow:
         return len(samples)
 
     def read(self, row: int) -> NDArray[Any] | str:
-        """The valid samples of a clip, or why there are none."""
+        """The valid samples of a clip, or the reason why it cannot be read."""
         return read_row(self.source, row, self.known)
 
     def finish(self, started: tuple[Tensor, list[Future[int | str]]]) -> tuple[Tensor, Tensor, dict[int, str]]:

@@ -1,4 +1,4 @@
-"""Which clips a training step hears: samplers, their states, and what of a batch is whose."""
+"""Samplers: which clips a training step uses, and their state for checkpoints."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,23 +16,23 @@ State = dict[str, Any]  # tensors, numbers, strings, and lists and dicts of them
 
 
 class Sampler(Protocol):
-    """An endless sequence of rows, a function of the labels and the seed; draws nothing from PyTorch's generators."""
+    """An endless sequence of rows that depends only on labels and seed; PyTorch's generators are not used."""
 
-    empty_classes: tuple[int, ...]  # left out for want of a clip, where classes decide what is drawn
+    empty_classes: tuple[int, ...]  # classes without a clip, left out by samplers that draw by class
 
     def draw(self, batch_size: int) -> Tensor:
-        """Rows [B] int64 of the next batch, which is always full and may reach over the end of an epoch."""
+        """Rows [B] int64 of the next batch, which is always full and may span two epochs."""
         ...
 
     def state(self) -> State:
-        """Where the sequence stands, the seed included; later draws leave it as it is.
+        """The current position and the seed; later draws do not change the returned state.
 
-        It costs little enough to be taken after every batch.
+        Cheap enough to call after every batch.
         """
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, which stays as it is.
+        """Continue from `state`, which is not changed.
 
         Raises:
             UserError: the state of another sampler, or of another number of clips.
@@ -41,7 +41,7 @@ class Sampler(Protocol):
 
 
 class Plain:
-    """Epoch after epoch, each a permutation of all clips of its own; a pure function of seed and position."""
+    """Every epoch is another permutation of all clips; a pure function of seed and position."""
 
     def __init__(self, targets: Targets, seed: int) -> None:
         self.empty_classes: tuple[int, ...] = ()
@@ -67,14 +67,14 @@ class Plain:
     def restore(self, state: Mapping[str, Any]) -> None:
         _check_state(state, "plain", self._num_clips)
         self._seed, self._position = state["seed"], state["position"]
-        self._epoch = -1  # the order at hand may be another seed's
+        self._epoch = -1  # the current order may be of another seed
 
 
 class Balanced:
-    """As many draws of every class: a queue of the classes in random order, and a random order of each class's clips.
+    """Draw every class equally often: a queue of classes in random order, and a random order of each class's clips.
 
-    The queue is refilled with a permutation of the classes when it is empty; the class that is taken from it gives the
-    next clip of its order, which is shuffled anew when it ends. Clips without any label count as one more class.
+    An empty queue is refilled with a permutation of the classes. The next class of the queue gives the next clip in its
+    order, which is reshuffled when it ends. Clips without any label count as one more class.
 
     Source: the released program of PANNs, ``BalancedTrainSampler``; the same rows for the same seed (its own is 1234).
     Deviation: a class without a clip, which ends PANNs' program, is left out of the queue and named in `empty_classes`;
@@ -132,7 +132,7 @@ class Balanced:
 
 
 class Alternate:
-    """Batches by turns: the first, third, ... balanced, the second, fourth, ... plain.
+    """Alternate batches: the first, third, ... are balanced, the second, fourth, ... plain.
 
     Source: the released program of PANNs, ``AlternateTrainSampler``. Deviation: the plain batches are those of `Plain`.
     """
@@ -165,9 +165,9 @@ class Alternate:
 
 
 class InverseFrequency:
-    """Each clip independently, with probability in proportion to ``sum over its classes of 1 / clips of the class``.
+    """Draw clips with replacement, with probability proportional to ``sum over its classes of 1 / clips of the class``.
 
-    With replacement; clips without any label count as one more class.
+    Clips without any label count as one more class.
 
     Source: Gong et al., "PSLA", 2021, and the released program of AST, which sum too. Deviation: 1 / count where that
     program has 1000 / (count + 0.01).
@@ -182,7 +182,7 @@ class InverseFrequency:
         self._generator = torch.Generator().manual_seed(seed)
 
     def draw(self, batch_size: int) -> Tensor:
-        # At most 1 - 2**-53, whose product with the total rounds to less than the total: no row lies beyond the last.
+        # At most 1 - 2**-53, whose product with the total rounds to less than the total: no index past the end.
         uniform = torch.rand(batch_size, dtype=torch.float64, generator=self._generator).numpy()
         return torch.from_numpy(self._cumulative.searchsorted(uniform * self._cumulative[-1], side="right"))
 
@@ -204,15 +204,15 @@ SAMPLERS: dict[str, Callable[[Targets, int], Sampler]] = {
 
 
 def build_sampler(name: str, targets: Targets, seed: int) -> Sampler:
-    """A sampler of the clips that `targets` labels.
+    """Build the sampler `name` for the clips of `targets`.
 
     Args:
         name: plain, balanced, alternate or inverse_frequency.
-        targets: of M clips.
+        targets: labels of M clips.
         seed: 0 to 2**32 - 1.
 
     Raises:
-        UserError: a name that is not one of these; no clips, or none with a label where labels decide.
+        UserError: an unknown name; no clips, or no labelled clip for a sampler that draws by labels.
     """
     if name not in SAMPLERS:
         raise UserError(f"there is no sampler {name!r}; choose {', '.join(SAMPLERS)}")
@@ -222,13 +222,13 @@ def build_sampler(name: str, targets: Targets, seed: int) -> Sampler:
 
 
 class RowStream:
-    """Rows of batch after batch for a loader that works ahead, and the sampler's state as of what training has had.
+    """Rows for a loader that works ahead, and the sampler's state after the last consumed batch.
 
-    The loader iterates, and calls `delivered` for each batch that it hands over, in order; a checkpoint takes `state`.
+    The loader iterates, and calls `delivered` for each batch that it hands over, in order. A checkpoint stores `state`.
 
     Args:
-        sampler: where to begin; the stream alone draws from it from here on.
-        batch_size: B, of all processes together.
+        sampler: only this stream may draw from it from now on.
+        batch_size: B, the total over all processes.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int) -> None:
@@ -244,16 +244,16 @@ class RowStream:
         return rows
 
     def delivered(self) -> None:
-        """The oldest batch that was still under way has reached training."""
+        """Note that the oldest batch in preparation has been consumed by training."""
         self._state = self._ahead.popleft()
 
     def state(self) -> State:
-        """The sampler's state after the last batch that was delivered."""
+        """Sampler state after the last consumed batch."""
         return self._state
 
 
 def _groups(targets: Targets) -> tuple[tuple[int, ...], list[NDArray[np.int32]]]:
-    """Classes without a clip; the rows of each class, and behind them those of clips of no class, if any."""
+    """Classes without a clip; the rows of each other class and, last, those of clips without a class, if any."""
     by_class = targets.by_class()
     if not any(map(len, by_class)):
         raise UserError(f"none of {len(targets)} clips has a label to be drawn by; choose the plain sampler")

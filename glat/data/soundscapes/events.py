@@ -1,7 +1,7 @@
 """Twelve classes of synthesised events, 50 ms to 8 s long, for the built-in soundscapes.
 
-Some are meant to be mistaken for one another by a weak model: rising and falling chirps have the same average
-spectrum, an alarm is a row of beeps, a bell is a beep that dies away, engine and hum share the low bins.
+A weak model should confuse some of them: rising and falling chirps have the same average spectrum, an alarm is a row
+of beeps, a bell is a beep that dies away, engine and hum share the low bins.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from .portable_math import CYCLE, Draw, Floats, Ints, decay, fade, phase, sine, smooth
 
 LEAST_RATE_HZ = 16_000  # chirps and crickets reach 6 500 Hz
-_PEAK = 29_000  # of an event's int16 samples
-_HIGHEST = 0.45  # of the sampling rate: partials above are left out
+_PEAK = 29_000  # largest int16 sample of an event
+_HIGHEST = 0.45  # times the sampling rate; partials above are left out
 
 
 def _tones(base: Ints, base_hz: float, partials: Sequence[tuple[float, float]], rate: int) -> Floats:
-    """Sum of (multiple of the base frequency, amplitude), below the band's end."""
+    """Sum of partials (multiple of the base frequency, amplitude) below `_HIGHEST`."""
     out = np.zeros(len(base))
     for multiple, amplitude in partials:
         if multiple * base_hz < _HIGHEST * rate:
@@ -28,7 +28,7 @@ def _tones(base: Ints, base_hz: float, partials: Sequence[tuple[float, float]], 
 
 
 def _gate(frequency_hz: float, duty: float, samples: int, rate: int) -> Floats:
-    """On for `duty` of every period, with edges of 4 ms; [samples]."""
+    """1 for the share `duty` of every period, else 0, with edges of 4 ms; [samples]."""
     width = max(1, rate // 250)
     on = (phase(frequency_hz, samples + width - 1, rate) & (CYCLE - 1)) < int(duty * CYCLE)
     return smooth(on.astype(np.int64), width) / width
@@ -114,7 +114,7 @@ def _hiss(d: Draw, rate: int) -> Floats:
     n = int(d.uniform(0.3, 1.3) * rate)
     width = max(2, int(d.uniform(3, 8) * rate / 32_000))
     white = d.noise(n + width - 1)
-    high = white[:n] * width - smooth(white, width)  # what the low-pass leaves over
+    high = white[:n] * width - smooth(white, width)  # a high-pass: the noise less its low-passed part
     return _unit(high) * fade(n, int(d.uniform(0.05, 0.4) * n), int(d.uniform(0.2, 0.6) * n))
 
 
@@ -154,10 +154,10 @@ CLASSES = tuple(_MAKERS)
 
 
 def synthesise(label: int, draw: Draw, sample_rate_hz: int) -> NDArray[np.int16]:
-    """One event of class `CLASSES[label]`, with pitch, length and rates from `draw`, from `LEAST_RATE_HZ` on.
+    """One event of class `CLASSES[label]`; `draw` gives its pitch, length and rates. Needs `LEAST_RATE_HZ` or more.
 
     Returns:
-        [S] int16, 50 ms to 8 s at `sample_rate_hz`, peak at 29 000; the same bytes on every machine.
+        [S] int16, 50 ms to 8 s at `sample_rate_hz`, peak 29 000; the same bytes on every machine.
     """
     x = _MAKERS[CLASSES[label]](draw, sample_rate_hz)
     return (x * (_PEAK / float(np.abs(x).max()))).astype(np.int16)

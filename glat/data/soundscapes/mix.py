@@ -28,9 +28,9 @@ _EVENTS, _BED, _RECORDING = range(3)
 class Mixer:
     """How soundscapes are mixed; every range includes both ends."""
 
-    events: tuple[int, int] = (1, 4)  # a clip
-    level_db: tuple[float, float] = (5.0, 25.0)  # rms of the event over rms of the bed, in steps of 0.1 dB
-    event_seconds: tuple[float, float] | None = None  # longer events are cut to a length drawn from it; None: whole
+    events: tuple[int, int] = (1, 4)  # events per clip
+    level_db: tuple[float, float] = (5.0, 25.0)  # rms of an event relative to the bed's, in steps of 0.1 dB
+    event_seconds: tuple[float, float] | None = None  # longer events are cut to a length from this; None: not cut
     bed_dbfs: tuple[float, float] = (-44.0, -34.0)  # rms of the bed, in steps of 0.1 dB
 
     def __post_init__(self) -> None:
@@ -51,15 +51,15 @@ class Pool:
     """Isolated recordings to mix from, by class."""
 
     classes: tuple[str, ...]
-    sizes: tuple[int, ...]  # recordings of each class
+    sizes: tuple[int, ...]  # number of recordings of each class
     take: Callable[[int, int], tuple[NDArray[np.int16], tuple[int, ...]]]  # (label, index) -> wave [S], its labels
 
 
 def synthesised(split: str, seed: int, sample_rate_hz: int) -> Pool:
-    """The built-in events of one split; recordings are made when they are first taken.
+    """The built-in events of one split; each recording is synthesised when it is first used.
 
     Raises:
-        UserError: a rate below 16 000 Hz, at which some of the sounds would fold.
+        UserError: a rate below 16 000 Hz, where some sounds would alias.
     """
     if sample_rate_hz < synthesised_events.LEAST_RATE_HZ:
         raise UserError(
@@ -103,16 +103,16 @@ def mix(
 ) -> Clips:
     """Mix `count` soundscapes from the recordings of `pool`.
 
-    Each clip takes its events' classes, recordings, levels and times at random, all uniformly, and is a pure function
-    of (pool, mixer, split, seed, its index): neither `count` nor `workers` changes it. From synthesised events it
-    is the same to the byte on every machine.
+    Classes, recordings, levels and times of a clip's events are drawn uniformly. A clip is a pure function of (pool,
+    mixer, split, seed, its index), so `count` and `workers` do not change it. Clips of synthesised events have the same
+    bytes on every machine.
 
     Args:
-        pool: what to mix, from `synthesised` or `recorded`.
-        split: "train" or "eval"; each draws its own random numbers.
+        pool: the events, from `synthesised` or `recorded`.
+        split: "train" or "eval"; each has its own random numbers.
 
     Returns:
-        Clips of ``round(clip_seconds * sample_rate_hz)`` samples, scaled down where they would pass full scale, with
+        Clips of ``round(clip_seconds * sample_rate_hz)`` samples, scaled down where they would exceed full scale, with
         the events' times.
     """
     S = round(clip_seconds * sample_rate_hz)
@@ -174,12 +174,12 @@ def _bed(draw: Draw, S: int, rate: int, target_rms: float) -> Floats:
 
 
 def _cut(wave: NDArray[np.int16], samples: int, draw: Draw, rate: int) -> NDArray[np.int16]:
-    """`samples` of a longer recording, the loudest of four random cuts, with ramps of 5 ms; short ones stay whole."""
+    """The loudest of four random cuts of `samples`, with ramps of 5 ms; shorter recordings stay whole."""
     if len(wave) <= samples:
         return wave
     sounding = np.flatnonzero(wave)
     cuts = []
-    for _ in range(4):  # one may fall on the pause between two barks; each holds a sample that is not 0
+    for _ in range(4):  # one alone may hit the pause between two barks; each holds a sample that is not 0
         at = int(sounding[draw.integer(0, len(sounding) - 1)]) - draw.integer(0, samples - 1)
         start = min(max(at, 0), len(wave) - samples)
         cuts.append(wave[start : start + samples])
@@ -190,6 +190,6 @@ def _cut(wave: NDArray[np.int16], samples: int, draw: Draw, rate: int) -> NDArra
 
 
 def _trim(wave: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Without the zeros at both ends, of which recordings padded to equal length have seconds."""
+    """Remove zeros at both ends; recordings that were padded to equal length have seconds of them."""
     sounding = np.flatnonzero(wave)
     return wave[sounding[0] : sounding[-1] + 1]

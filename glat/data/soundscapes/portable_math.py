@@ -1,9 +1,9 @@
 """Arithmetic that gives the same bits on every machine.
 
-Only what is exact or correctly rounded everywhere: integers; + − × ÷ and square roots, one at a time, in float64;
-running sums and products, whose order is fixed. Never sin, exp, pow or log, nor floats added up by np.sum, np.mean,
-np.dot or an FFT: their last bits change with the processor. Of NumPy's generators only the raw stream of PCG64 is
-promised to stay as it is (NEP 19), so every draw is made from that.
+It uses only operations that are exact or correctly rounded everywhere: integers; + − × ÷ and square roots in float64;
+running sums and products, whose order is fixed. It never uses sin, exp, pow or log, nor sums of floats by np.sum,
+np.mean, np.dot or an FFT: their last bits depend on the processor. NumPy promises only the raw stream of PCG64 to stay
+the same (NEP 19), so every draw is made from that.
 """
 
 import math
