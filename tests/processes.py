@@ -141,8 +141,8 @@ class Trainer:
         return process.wait(), process.out.read_text(), process.err.read_text()
 
     def close(self):
-        self.server.stdin.close()
-        self.server.wait()
+        self.server.kill()  # it has nothing to lose, and the interpreter takes a second to end
+        self.server.communicate()
 
 
 class Forked:

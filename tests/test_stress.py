@@ -64,7 +64,7 @@ def finish(trainer, folder, whole):
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_files(trainer, whole, tmp_path, moments):
-    kills, wanted, folder, damaged = 0, 60 if LONG else 4, tmp_path / "run0", 0
+    kills, wanted, folder, damaged = 0, 60 if LONG else 3, tmp_path / "run0", 0
     while kills < wanted:
         process = start(trainer, folder)
         time.sleep(moments.uniform(0, 0.8 * whole[1]))
@@ -132,7 +132,7 @@ def test_a_signal_ends_a_run_at_once_or_after_the_step_and_nothing_is_lost(train
 
 
 def test_of_two_processes_on_one_folder_one_trains_and_the_other_says_so(trainer, whole, tmp_path, moments):
-    for turn in range(10 if LONG else 2):
+    for turn in range(10 if LONG else 1):
         folder = tmp_path / f"run{turn}"
         first = start(trainer, folder)
         time.sleep(moments.uniform(0, whole[1]) if turn else 0)
