@@ -1,10 +1,9 @@
-"""``python -m bench.compare BASE`` times guarded benchmarks of a commit and of this tree; fails where this is slower.
+"""``python -m bench.compare BASE`` times guarded benchmarks at a commit and in this tree; fails if this is slower.
 
-Both trees are installed as they would be from a wheel and timed by this tree's benchmarks, so that only the library
-differs. Runs are paired, and every other pair goes the other way round (base, head, head, base): a machine that gets
-busy slows both. The rule: of each pair the ratio of the runs' medians, and of these ratios the median; above 1.10 it
-fails. A case above that is looked at a second time before the verdict, alone and in twice as many more pairs: the
-median is then that of all its pairs.
+Both trees are installed as from a wheel and timed by this tree's benchmarks, so that only the library differs. Runs
+come in pairs of alternating order (base, head, head, base), so that a machine that gets busy slows both. The rule: take
+the ratio of medians of each pair, then the median of these ratios; above 1.10 the case fails. Before that verdict, the
+case alone is timed again in twice as many further pairs, and the median is taken over all its pairs.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What the benchmarks share: devices, competitors timed in turns, the tables at the end, the facts of the machine.
+"""Shared by the benchmarks: devices, competitors timed in turns, tables at the end, facts about the machine.
 
-A benchmark first checks what every competitor returns against the reference, then calls `race`; one that skips or
-fails is named below the tables. A module's subject is its folder, or its ``SUBJECT``. The marker ``guarded`` makes the
-first competitor, which is ours, subject to ``make bench-compare``.
+A benchmark first checks each competitor's result against the reference, then calls `race`. Benchmarks that are skipped
+or fail are listed below the tables. A module's subject is its folder, or its ``SUBJECT``. ``make bench-compare`` times
+the first competitor, which is ours, of benchmarks with the marker ``guarded``.
 """
 
 import os

@@ -1,7 +1,6 @@
-"""What a task asks of a machine, what the machine can do, and the least time that follows: a roofline.
+"""Rooflines: the work of a task, the measured rates of a machine, and the least time that follows from both.
 
-``limit = max(bytes / copy bandwidth, FLOP / GEMM or convolution rate)``, with both rates measured in the run that they
-stand in.
+``limit = max(bytes / copy bandwidth, FLOP / GEMM or convolution rate)``, with both rates measured in the same run.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""CNN10 and ResNet38 as PANNs computes them, written anew: the competitor of glat's training step and inference.
+"""CNN10 and ResNet38 as PANNs computes them, rewritten: competitors of glat's training step and inference.
 
-The STFT is two frozen convolutions and the mel filters a matrix, SpecAugment is a loop that writes into the batch, ReLU
-works in place, and all maps are NCHW. The weights are copies of those of glat's network.
+The STFT is two frozen convolutions and the mel filters are a matrix, SpecAugment is a loop that writes into the batch,
+ReLU works in place, and all feature maps are NCHW. The weights are copies of those of glat's network.
 """
 
 import math

@@ -1,5 +1,4 @@
-"""The paper's two streams as PANNs would compute them: the rival of glat's step with ``--preset paper``, which is
-checked against them."""
+"""The paper's two streams as PANNs would compute them: competitor and check of glat's step with ``--preset paper``."""
 
 import torch
 from torch import Tensor, nn

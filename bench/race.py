@@ -1,4 +1,4 @@
-"""The result of competitors that took turns, what it promises, and how it enters the JSON."""
+"""Results of competitors that were timed in turns: medians, ratios, promises, and their JSON."""
 
 import statistics
 from collections.abc import Mapping

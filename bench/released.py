@@ -1,4 +1,4 @@
-"""What the released program does between its two streams, written anew: the competitor that select_crops replaces."""
+"""The released program's selection of crops, rewritten: the loop that select_crops replaces."""
 
 import torch
 from torch import Tensor

@@ -1,8 +1,8 @@
-"""The released program's two streams, written anew: the competitor of `GlobalLocal` with ``--preset released``.
+"""The released program's two streams, rewritten: the competitor of `GlobalLocal` with ``--preset released``.
 
-The global network is in evaluation mode and not in the optimiser, yet its graph is built; a loop selects the crops by
-frames that the local network's classifier scores, with dropout in training; the loss is that of probabilities. The two
-networks are those of `PannsWay`, so the DFT is a convolution and SpecAugment a loop.
+The global network is in evaluation mode and not in the optimiser, but autograd still records it. A loop selects the
+crops by frame scores of the local network's classifier, with dropout in training. The loss takes probabilities. Both
+networks are `PannsWay`, so the DFT is a convolution and SpecAugment a loop.
 """
 
 from typing import NamedTuple

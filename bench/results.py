@@ -1,7 +1,7 @@
 """``python -m bench.results JSON`` files a run of the suite in bench/results/, as JSON and Markdown, and in README.md.
 
-The README has two tables, of the newest CPU and of the newest GPU that was measured. Each lies between two comments and
-is generated from a result, so that they cannot disagree.
+The README has two tables, from the newest results of a CPU and of a GPU. Each lies between two comments and is
+generated from the filed result, so that the two cannot disagree.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-"""``python -m bench.roofline`` prints docs/roofline.md: the model of the limits, what it predicts for four GPUs, and
-what was measured on the newest that has run."""
+"""``python -m bench.roofline`` prints docs/roofline.md: the limits, predictions for four GPUs, and the newest GPU's
+measurements."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Whether two ways to a training step agree: the loss, and the gradient of every weight."""
+"""Check that two implementations of a training step agree: the loss, and the gradient of each weight."""
 
 from collections.abc import Callable
 

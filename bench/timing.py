@@ -1,8 +1,8 @@
-"""Seconds of a call by a CPU's clock or by a GPU's events, of competitors that take turns, with nothing left in caches.
+"""Time calls of competitors in turns, by the host's clock or by a GPU's events, with cold caches.
 
-A GPU's last cache would otherwise hold inputs of the call before: each call is preceded by a write that is larger than
-it, and inputs come in turn from copies (`Rotation`). Outputs are filled with NaN before they are written (`poison`), as
-is memory that new outputs may be given (`poison_freed`).
+A GPU's last cache would otherwise hold the inputs of the previous call. Therefore a write larger than the cache
+precedes each call, and inputs come from copies in turn (`Rotation`). Outputs are filled with NaN before each turn
+(`poison`), and so is memory that new outputs may get (`poison_freed`).
 """
 
 import time

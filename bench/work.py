@@ -1,7 +1,7 @@
-"""What the project's tasks ask for at least: bytes and FLOP as formulas, for the limits and for the roofline page.
+"""The least work of the project's tasks: bytes and FLOP as formulas, for the limits and for the roofline page.
 
 Letters: B clips, S samples, H hops, F mel bins, T frames, L classes, N crops, W samples of a crop; n is the DFT's size.
-A formula also says what it leaves out, where that is the larger part: a codec's decoding is no copy.
+If a formula leaves out the larger part, such as a codec's decoding, it says so.
 """
 
 import math

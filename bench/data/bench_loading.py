@@ -1,6 +1,6 @@
-"""Loading by DALI, by soundfile with soxr, from packs, and the way PANNs' programs read theirs.
+"""Loading by DALI, by soundfile with soxr, from packs, and from packs as PANNs' programs do.
 
-PANNs' way: a DataLoader whose worker opens the HDF5 file for every sample and makes float32 of it.
+PANNs' way is a DataLoader whose worker opens the HDF5 file for each sample and converts it to float32.
 """
 
 import os

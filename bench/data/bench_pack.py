@@ -1,4 +1,4 @@
-"""Packing against what it cannot do without: decoding with soundfile and resampling with soxr, a core, in CPU time."""
+"""Packing against its unavoidable part, decoding with soundfile and resampling with soxr: CPU time on one core."""
 
 import time
 from collections.abc import Callable

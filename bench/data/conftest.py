@@ -1,4 +1,4 @@
-"""Loaders timed in turns: seconds a clip by the clock, and of the processor time of all their threads and processes."""
+"""Loaders timed in turns: wall-clock seconds per clip, and CPU time of all their threads and processes."""
 
 import gc
 import os

@@ -1,6 +1,6 @@
-"""select_crops against the released program's loop, eager PyTorch and torch.compile of the reference.
+"""select_crops against the released program's loop, and against the reference, eager and by torch.compile.
 
-``copy_`` copies a tensor of the output's size into memory in use, and moves each of its bytes twice.
+``copy_`` copies a tensor of the output's size into memory that exists already: each byte is read and written once.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The bootstrap over clips, its clips ranked once a class, against scikit-learn with every resample as its weights."""
+"""The bootstrap over clips, which ranks them once per class, against scikit-learn with each resample as weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Benchmark results read, set against each other, and shown: Markdown for a terminal or a review, one HTML page."""
+"""Read, compare and show benchmark results: Markdown for a terminal or a review, or one HTML page."""
 
 from .markdown import markdown, tables
 from .page import page

@@ -1,4 +1,4 @@
-"""What a benchmark run found, as pytest-benchmark's JSON carries it."""
+"""Results of a benchmark run, read from pytest-benchmark's JSON."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""A roofline as inline SVG: bytes per second over FLOP per byte, under what the machine can do."""
+"""A roofline as inline SVG: measured rates over FLOP per byte, below the machine's limits."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Does the paper hold? Its tables and its Figure 2 on soundscapes of real recordings, against equal compute."""
+"""Does the paper hold? Its tables and its Figure 2 on soundscapes of real recordings, at equal compute."""

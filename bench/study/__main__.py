@@ -1,4 +1,4 @@
-"""``python -m bench.study run`` trains what is missing of the study; ``... report`` writes its results and its page."""
+"""``python -m bench.study run`` trains the runs that are missing; ``... report`` writes results and page."""
 
 import argparse
 import sys

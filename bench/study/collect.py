@@ -1,4 +1,4 @@
-"""From the folders of the runs to what the study says: scores with intervals, and differences on the same clips."""
+"""Collect the study's results from its runs' folders: scores with intervals, and differences on the same clips."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

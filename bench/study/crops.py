@@ -1,4 +1,4 @@
-"""What the local stream says of single crops: whether a class is heard where its event is, and how to pool them."""
+"""The local stream's scores of single crops: is a class heard where its event is, and how should crops be pooled?"""
 
 import json
 from copy import deepcopy

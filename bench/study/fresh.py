@@ -1,4 +1,4 @@
-"""Scores of soundscapes that nothing was chosen by: other mixes of the recordings, heard once the study has ended."""
+"""Scores on fresh soundscapes, which no choice depended on: other mixes of the recordings, scored after the study."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The study's networks: those of the library on a coarser log-mel at 16 kHz, which two cores can train."""
+"""The study's networks: the library's, on a coarser log-mel at 16 kHz, so that two cores can train them."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/study.md, from the study's results; the words between them are written by hand."""
+"""Tables and pictures of docs/study.md, made from the study's results; the text between them is written by hand."""
 
 import math
 import textwrap

@@ -1,4 +1,4 @@
-"""What the study trains: rows, grouped into jobs, and the sizes of it all."""
+"""The study's plan: its rows, grouped into jobs, and their sizes."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Writes the study's results, pictures and page from the folders of its runs."""
+"""Write the study's results, pictures and page from its runs' folders."""
 
 import json
 import re

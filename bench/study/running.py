@@ -1,4 +1,4 @@
-"""Trains what is missing of the study, some runs at a time."""
+"""Train the study's missing runs, several at the same time."""
 
 import json
 import multiprocessing

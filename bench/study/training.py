@@ -1,4 +1,4 @@
-"""Trains a job: a global stream and the local streams of its rows, evaluated along the way, resumed where it ended."""
+"""Train a job: a global stream and the local streams of its rows, with evaluations on the way; resumes after a stop."""
 
 import json
 import time

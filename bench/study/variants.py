@@ -1,4 +1,4 @@
-"""GL-AT with crops from elsewhere than the selection: the floor and the ceiling of what selecting is worth."""
+"""GL-AT with random crops and with crops at the true events: the least and the most that selection could bring."""
 
 import hashlib
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""Scores of 10 s clips on a CPU: a network prepared by `for_inference` against the same one as it was built.
+"""Inference on 10 s clips on a CPU: a network prepared by `for_inference` against the same network as built.
 
-Beside them the way of PANNs (bench/panns.py) and the plain network in channels_last.
+Further competitors: PANNs' way (bench/panns.py), and the network as built, in channels_last.
 """
 
 from copy import deepcopy

@@ -1,7 +1,7 @@
-"""A training step on a CPU, forward, backward and Adam: glat's against the way of PANNs (bench/panns.py).
+"""A training step on a CPU (forward, backward, Adam): glat against PANNs' way (bench/panns.py).
 
-Both have the same weights, batch, loss, SpecAugment and dropout. First, with SpecAugment and dropout off, their losses
-and gradients have to agree. Freed memory is kept for both, as in train.py; without that glat's lead is larger.
+Both have the same weights, batch, loss, SpecAugment and dropout. First, their losses and gradients must agree with
+SpecAugment and dropout off. Both keep freed memory, as train.py does; without that glat's lead is larger.
 """
 
 from collections.abc import Callable

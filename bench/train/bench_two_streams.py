@@ -1,12 +1,13 @@
 """Training and inference of both streams, with Adam each.
 
 Two races of training steps: glat's ``--preset released`` against the released program, and ``--preset paper`` against
-PANNs' way of both streams; the backbone alone, beside it, is another task and has another limit. First, with
-SpecAugment and dropout off, scores, crops, losses and gradients of every competitor have to agree with those of another
-way to them. On a GPU float32 means PyTorch's defaults (convolutions in TF32); results are compared with exact products.
-The memory is what tensors hold at most, weights and moments of Adam among them: a process as a whole also counts the
-scratch of the convolutions, and gaps, which differ from run to run by a tenth. On a CPU torch.compile, which takes a
-minute or two a network, has the smallest case only; ResNet38 of full width has none.
+both streams in PANNs' way. The backbone alone is a smaller task with its own limit. First, scores, crops, losses and
+gradients of all competitors must agree with SpecAugment and dropout off. On a GPU, float32 means PyTorch's defaults
+(convolutions in TF32); results are compared with exact products.
+
+Memory is the peak of what tensors hold, including weights and Adam's moments. The process's memory would also count
+scratch space of convolutions, and gaps, which differ by a tenth between runs. On a CPU only the smallest case has
+torch.compile, which takes a minute or two per network; ResNet38 of full width has none.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Clips a second and peak memory of a session's competitors, side by side."""
+"""Clips per second and peak memory of a session's competitors, side by side."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
