@@ -34,7 +34,11 @@ def autocast(dtype: torch.dtype) -> AbstractContextManager[object]:
 
 
 def assert_compiles_to_eagers_gradients(
-    module: nn.Module, inputs: tuple[Tensor, ...], dtype: torch.dtype, optimised: bool = False
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    dtype: torch.dtype,
+    optimised: bool = False,
+    backend: str = "inductor",
 ) -> None:
     """Compile ``module(*inputs)``, a loss, as training does; compare the gradients of all parameters.
 
@@ -49,7 +53,7 @@ def assert_compiles_to_eagers_gradients(
         exact = gradients(exact_module, lambda: exact_module(*doubled), nullcontext())
     eager = gradients(module, lambda: module(*inputs), autocast(dtype))
     options = {"aot_inductor.debug_compile": not optimised, "compile_threads": 1}
-    compiled_module = torch.compile(module, fullgraph=True)
+    compiled_module = torch.compile(module, fullgraph=True, backend=backend)
     with torch._inductor.config.patch(options), torch._functorch.config.patch(backward_pass_autocast="off"):
         compiled = gradients(module, lambda: compiled_module(*inputs), autocast(dtype))
     wrong = [line for name in exact for line in _compare(name, exact[name], eager[name], compiled[name], FLOOR[dtype])]
