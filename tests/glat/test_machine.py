@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import resource
 import torch
-from glat.allocator import keep_freed_memory
+from glat.machine import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 def fill():

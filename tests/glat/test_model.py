@@ -178,7 +178,7 @@ def test_bfloat16_autocast_has_no_nan(wave):
     [
         ({"num_crops": 7}, "num_crops is 7, and there are 6 classes.*--num-crops from 1 to 6"),
         ({"num_crops": 0}, "num_crops is 0"),
-        ({"crop_pooling": "attention"}, "crop_pooling is 'attention'; choose one of max, average, max_mean"),
+        ({"crop_pooling": "attention"}, "crop_pooling is 'attention'; choose one of max_mean, max, average"),
         ({"crop_seconds": 0.1}, "crop_seconds is 0.1, and CNN10 needs at least 0.15 s"),
     ],
 )
