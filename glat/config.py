@@ -170,7 +170,7 @@ class RunConfig:
     """Where a run is kept and how often it reports."""
 
     run_dir: Path | None = None
-    """Folder of the run. Without it: runs/DATE-BACKBONE."""
+    """Folder of the run. Without it: runs/DATE-TIME-PROCESS-BACKBONE."""
     resume: str | None = None
     """Continue a run: its folder, or auto to continue --run-dir if it holds a checkpoint."""
     eval_every: Annotated[int | None, Range(1, 2**53, "1 step or more")] = None

@@ -61,8 +61,9 @@ class CountCosts:
             f"one clip of {self.clip_seconds:g} s, {self.num_crops} crops of {self.crop_seconds:g} s, width "
             f"{self.width:g}, {self.num_classes} classes; GFLOP unless said"
         )
-        table = Table("backbone")
-        for column in ("parameters", "GL-AT's", "clip", "crop", "GL-AT", "of alone"):
+        table = Table()
+        table.add_column("backbone", overflow="fold", min_width=max(len(c.backbone) for c in counted))
+        for column in ("weights", "GL-AT's", "clip", "crop", "GL-AT", "ratio"):
             table.add_column(column, justify="right")
         for c in counted:
             parameters = (f"{n / 1e6:.2f} M" for n in (c.parameters, c.parameters_two_streams))

@@ -54,7 +54,7 @@ def read_record(path: Path) -> tuple[dict[str, Any], str | None]:
     found = value.pop(DIGEST, None)
     if found is not None and found != digest_of(value):
         raise UserError(
-            f"{path} is damaged, or was edited: it is not what its {DIGEST} is of; restore it (without the entry "
+            f"{path} is damaged, or was edited: its {DIGEST} does not match; restore it (without the entry "
             f'"{DIGEST}" it is read as it stands, and that is said)'
         )
     return value, found
@@ -95,7 +95,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str | N
         raise UserError(f"{path} is damaged ({error}); train again, or restore the file") from None
     found = facts.pop(DIGEST, None)
     if found is not None and found != _digest_of_weights(weights, facts):
-        raise UserError(f"{path} is damaged: it is not what its {DIGEST} is of; train again, or restore the file")
+        raise UserError(
+            f"{path} is damaged: its {DIGEST} does not match; restore the file, or let --resume auto write it anew"
+        )
     return weights, facts, found
 
 

@@ -85,8 +85,12 @@ def resumed(config: TrainConfig) -> Resumed:
     config = replace(_absolute(config), run=replace(config.run, run_dir=folder))
     if not (folder / CONFIG).exists():
         # Hidden files may be what a kill left of this very start.
-        if folder.exists() and (not folder.is_dir() or any(not p.name.startswith(".") for p in folder.iterdir())):
-            raise UserError(f"--run-dir {folder} exists and holds no run; choose another")
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--run-dir {folder} exists and holds no run: it is a file; choose another")
+        if folder.exists() and (others := sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))):
+            raise UserError(
+                f"--run-dir {folder} exists and holds no run, but {others[0]}; choose another, or an empty folder"
+            )
         lock.check(folder)
         return Resumed(config, None, [])
     if resume is None:

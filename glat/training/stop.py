@@ -122,7 +122,7 @@ class Stop:
     def _take(self, number: int) -> None:
         with self._state:
             if self._nothing_to_save:
-                self._leave(number, "nothing is lost: no step was made since the last checkpoint")
+                self._leave(number, "nothing is lost: no step was made that is not saved")
             if not self.signal:
                 self._asked_at, self.signal = time.monotonic(), number
             elif number in (signal.SIGTERM, signal.SIGINT) and time.monotonic() > self._asked_at + AGAIN_SECONDS:

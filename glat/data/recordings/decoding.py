@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...errors import UserError
 from . import foreign
 from .containers import LENGTHLESS, Damaged, Layout, examine, opened
-from .level import Meter
+from .level import SILENT, Meter
 
 _BLOCK_VALUES = 1 << 20  # samples of all channels decoded at a time: 4 MiB
 _RATES_HZ = (1_000, 1_000_000)  # outside, a damaged header would ask for gigabytes of resampled audio
@@ -121,6 +121,10 @@ def decode_mono(
         remarks += (f"its channels cancel when they are averaged; channel {loudest + 1} is heard alone",)
     if reason := meter.refusal():
         reason, _, way_out = reason.partition("; ")
+        seconds = meter.samples / header.rate_hz
+        if reason == SILENT and meter.samples < header.frames:  # an event may follow behind what is heard
+            reason = f"is silent (only zeros) in its first {seconds:g} s, and no more of it is heard"
+            way_out = "give a longer --clip-seconds, or leave it out"
         raise UnreadableAudio(path, reason, way_out or "mend it or leave it out")
     return Facts(header, meter.samples, meter.peak, meter.clipped_share, remarks + meter.remarks())
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 FULL_SCALE = 32_766.5 / 32_768  # what 16 bits cannot pass, whatever decoder
 LOUDEST = 2.0  # of full scale: a decoder's overshoot stays below, samples on another scale do not
+SILENT = "is silent (only zeros)"
 CLIPPED_SHARE = 1e-3
 CLIPPED = "it is clipped"
 _FAINT = 1e-3  # of full scale: -60 dB
@@ -77,7 +78,7 @@ class Meter:
         if not (np.isfinite(self._all_least) and np.isfinite(self._all_most)):
             return "holds NaN or infinite samples"
         if self._least == self._most == 0:
-            return "is silent (only zeros)"
+            return SILENT
         if reason := wrong_peak(self.peak):
             return reason
         offset = self._sum / self.samples

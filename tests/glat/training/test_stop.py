@@ -50,7 +50,7 @@ def start(doing, before=None):
     [
         ("steps", ["SIGTERM"], 75, "stopped by SIGTERM and saved after step 7; go on with --run-dir 'my run' --resume"),
         ("steps", ["SIGINT"], 130, "stopped by SIGINT and saved after step 7"),
-        ("loads", ["SIGHUP"], 75, "stopped by SIGHUP; nothing is lost: no step was made since the last checkpoint"),
+        ("loads", ["SIGHUP"], 75, "stopped by SIGHUP; nothing is lost: no step was made that is not saved"),
         ("is deaf", ["SIGXCPU"], 75, "stopped by SIGXCPU; not saved, which took longer than 1 s; go on with --run-dir"),
         ("saves long", ["SIGTERM", "SIGTERM"], 75, "stopped by SIGTERM; not saved, since it came a second time"),
         ("saves long", ["SIGUSR1", "SIGUSR1"], 75, "stopped by SIGUSR1; not saved, which took longer than 1 s"),
