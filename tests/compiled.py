@@ -10,8 +10,10 @@ import torch._functorch.config
 import torch._inductor.config
 from torch import Tensor, nn
 
-# What rounds differently in another order of sums, relative to the gradient's norm: some epsilons of the dtype.
+# What rounds differently in another order of sums, relative to the gradient's norm: some epsilons of the dtype. A whole
+# network sums and normalises some forty times one behind the other.
 FLOOR = {torch.float32: 1e-5, torch.bfloat16: 2**-7}
+DEEP_FLOOR = {torch.float32: 1e-4, torch.bfloat16: 2**-7}
 
 
 def gradients(
@@ -38,12 +40,13 @@ def assert_compiles_to_eagers_gradients(
     inputs: tuple[Tensor, ...],
     dtype: torch.dtype,
     optimised: bool = False,
+    floor: dict[torch.dtype, float] = FLOOR,
     backend: str = "inductor",
 ) -> None:
     """Compile ``module(*inputs)``, a loss, as training does; compare the gradients of all parameters.
 
     With d(g) the distance ``|g - exact| / |exact|`` to the gradient in float64: finite, ``d(compiled) <= 2 d(eager) +
-    FLOOR``, and so for the norms' ratio and for one minus the cosine; and no parameter without a gradient.
+    floor``, which bounds the norms' ratio too; the same for one minus the cosine; no parameter without a gradient.
 
     `optimised` False spares g++ the optimisation of the kernels, and keeps the compiler's every rounding.
     """
@@ -56,7 +59,7 @@ def assert_compiles_to_eagers_gradients(
     compiled_module = torch.compile(module, fullgraph=True, backend=backend)
     with torch._inductor.config.patch(options), torch._functorch.config.patch(backward_pass_autocast="off"):
         compiled = gradients(module, lambda: compiled_module(*inputs), autocast(dtype))
-    wrong = [line for name in exact for line in _compare(name, exact[name], eager[name], compiled[name], FLOOR[dtype])]
+    wrong = [line for name in exact for line in _compare(name, exact[name], eager[name], compiled[name], floor[dtype])]
     assert not wrong, "\n".join(wrong)
 
 
@@ -69,7 +72,7 @@ def _compare(name: str, exact: Tensor | None, eager: Tensor | None, compiled: Te
     if size == 0:
         return [] if compiled.norm() == 0 else [f"{name}: {float(compiled.norm())} where it is 0"]
     lines = []
-    for what, of in (("distance", _distance), ("norm", _norm), ("cosine", _cosine)):
+    for what, of in (("distance", _distance), ("cosine", _cosine)):
         found, allowed = of(compiled, exact), 2 * of(eager, exact) + floor
         if found > allowed:
             lines.append(f"{name}: {what} {found:.2e} to float64, eager's {of(eager, exact):.2e}")
@@ -78,10 +81,6 @@ def _compare(name: str, exact: Tensor | None, eager: Tensor | None, compiled: Te
 
 def _distance(grad: Tensor, exact: Tensor) -> float:
     return float((grad - exact).norm() / exact.norm())
-
-
-def _norm(grad: Tensor, exact: Tensor) -> float:
-    return abs(float(grad.norm() / exact.norm()) - 1)
 
 
 def _cosine(grad: Tensor, exact: Tensor) -> float:

@@ -122,7 +122,9 @@ def _tag(command: Tag) -> int:
         rate = f"{audio_time(progress.heard)} in {clock(seconds)}, {progress.rate:.0f}× real time"
         wrote = [f"{work.events_written} events in {work.job.out}"] if work.job else []
         wrote += [f"crops that decided: {work.page}"] if work.page else []
-        said.print("; ".join([f"{len(files)} recording{'s' * (len(files) != 1)}, {rate}", *wrote]))
+        heard = len(files) - len(work.failed)
+        of = "" if heard == len(files) else f" of {len(files)}"
+        said.print("; ".join([f"{heard}{of} recording{'s' * (len(files) != 1)}, {rate}", *wrote]))
     return work.report_failed(said)
 
 

@@ -91,9 +91,9 @@ def _values(event: TaggedEvent) -> dict[str, Any]:
     return {
         "file": event.file,
         "class": event.label,
-        "onset_seconds": round(event.onset_seconds, 4),
-        "offset_seconds": round(event.offset_seconds, 4),
-        "peak_seconds": round(event.peak_seconds, 4),
+        "onset_seconds": round(event.onset_seconds, 6),
+        "offset_seconds": round(event.offset_seconds, 6),
+        "peak_seconds": round(event.peak_seconds, 6),
         "probability": round(event.probability, 6),
         "global": round(event.global_, 6),
         "local": None if math.isnan(event.local_) else round(event.local_, 6),

@@ -11,7 +11,7 @@ from ..backbones import Backbone
 from ..config import CropPooling, ModelConfig
 from ..data.recordings.audio import read_audio
 from ..data.recordings.audioset import read_class_labels
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..model import GlobalLocal
 from ..runs.folder import BEST_WEIGHTS, WEIGHTS, open_run
 from ..runs.pretrained import read_pretrained
@@ -82,7 +82,7 @@ def load(
         clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
     by_frames = {label: t.threshold for label, t in thresholds.frames.items()} if thresholds else None
     by_tags = {label: t.threshold for label, t in thresholds.tags.items()} if thresholds else None
-    where = machine.pick_device() if device is None else torch.device(device)
+    where = machine.pick_device() if device is None else _device(device)
     return Tagger(
         model,
         classes,
@@ -157,3 +157,13 @@ def _some_clips(network: Backbone, files: Sequence[str | Path]) -> Iterator[torc
         except UserError:
             continue  # said when its turn comes
         yield from (clip[None] for clip in wave.split(round(CLIP_SECONDS * rate)))
+
+
+def _device(asked: str | torch.device) -> torch.device:
+    try:
+        torch.empty(0, device=asked)
+    except (RuntimeError, AssertionError, TypeError) as error:  # what torch raises depends on what is missing
+        raise UserError(
+            f"device is {str(asked)!r}, which cannot be used here ({first_line(error)}); give cpu"
+        ) from None
+    return torch.device(asked)

@@ -12,7 +12,7 @@ import soxr
 from numpy.typing import NDArray
 
 from ..data.recordings.decoding import Header, UnreadableAudio, decode_mono
-from ..data.recordings.level import max_of, wrong_peak
+from ..data.recordings.level import Meter, max_of, wrong_peak
 from ..errors import UserError
 from .windows import Cutter, Grid, Window
 
@@ -104,7 +104,7 @@ class ArraySource:
             raise UserError(f"{what} has the shape {list(samples.shape)}; wanted [S], samples of one channel, S > 0")
         if samples.dtype != np.int16 and not np.issubdtype(samples.dtype, np.floating):
             raise UserError(f"{what} is of {samples.dtype}; wanted floats with full scale ±1, or int16")
-        at_rate = _AtRate(self.rate_hz, sample_rate_hz, take)
+        at_rate, meter = _AtRate(self.rate_hz, sample_rate_hz, take), Meter()
         step = _BLOCK_SECONDS * self.rate_hz
         for start in range(0, len(samples), step):
             block = samples[start : start + step].astype(np.float32)
@@ -115,9 +115,11 @@ class ArraySource:
                 raise UserError(f"{what} holds NaN or infinite samples near {start / self.rate_hz:.1f} s")
             if peak > 1 and (reason := wrong_peak(peak)):
                 raise UserError(f"{what} {reason}")
-            at_rate(block)
+            at_rate(meter.mono(block[:, None]))
+        if reason := meter.refusal():  # as of a file
+            raise UserError(f"{what} {reason}; leave it out")
         at_rate.finish()
-        return ()
+        return meter.remarks()
 
 
 class Again(NamedTuple):

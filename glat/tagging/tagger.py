@@ -21,6 +21,8 @@ OVERLAP = 0.25  # enough that no dip is left where windows meet: docs/tagging.md
 
 Audio = str | Path | NDArray[Any] | torch.Tensor
 
+MOST_CHANNELS = 64  # an array [S, channels] would be S recordings of some samples, and take hours
+
 
 class Tagger:
     """A trained model that says what sounds in recordings, and when. Calls from several threads are safe.
@@ -99,6 +101,11 @@ class Tagger:
             UserError: audio that cannot be read, samples that are no audio, samples without their rate.
         """
         many = isinstance(audio, list | tuple) or (isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2)
+        if many and not isinstance(audio, list | tuple) and audio.shape[1] <= MOST_CHANNELS < audio.shape[0]:
+            raise UserError(
+                f"the array has the shape {list(audio.shape)}, which looks like samples by channels; wanted [S], one "
+                "channel, such as audio.mean(1), or several recordings [B, S]"
+            )
         sources = [self._source(item, sample_rate_hz) for item in (audio if many else [audio])]
         found = []
         for outcome in self.hear(sources, lambda i: self.recording(sources[i].name, keep=True)):

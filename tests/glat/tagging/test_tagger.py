@@ -1,5 +1,6 @@
 """`glat.load` and `Tagger`: files and arrays of any length, alone, together and from several threads."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -85,6 +86,9 @@ def test_threads_may_share_a_tagger(tagger, recordings):
     [
         (np.zeros(100), None, "need their rate"),
         (np.zeros(0), 32_000, "wanted [S]"),
+        (np.zeros(32_000, np.float32), 32_000, "the array is silent (only zeros)"),
+        (np.full(32_000, 0.25, np.float32), 32_000, "the array is constant"),
+        (np.ones((32_000, 2), np.float32), 32_000, "looks like samples by channels; wanted [S], one channel"),
         (np.zeros(100, np.int32), 32_000, "int16"),
         (np.full(100, np.nan), 32_000, "NaN"),
         (np.full(40_000, 3e4), 32_000, "scale"),
@@ -92,7 +96,7 @@ def test_threads_may_share_a_tagger(tagger, recordings):
     ],
 )
 def test_what_is_no_audio_is_refused(tagger, audio, rate, said):
-    with pytest.raises(glat.UserError, match=said.replace("[", r"\[")):
+    with pytest.raises(glat.UserError, match=re.escape(said)):
         tagger.tag(audio, rate)
 
 
@@ -169,3 +173,9 @@ def test_a_reader_that_nobody_listens_to_any_more_ends():
         if thread.name.startswith("glat-read"):
             thread.join(5)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", 3.5])
+def test_a_device_that_is_not_there_is_named(device, weights):
+    with pytest.raises(glat.UserError, match="which cannot be used here"):
+        glat.load(weights[0], labels=weights[1], device=device)
