@@ -77,7 +77,7 @@ def test_a_wrong_value_is_named_with_what_is_wanted(part, name, value, message):
 def test_an_entry_of_a_newer_version_is_called_that():
     recorded = to_json(TrainConfig())
     recorded["optim"]["warm_up"] = 100
-    with pytest.raises(UserError, match="'warm_up': a newer glat wrote it; update glat"):
+    with pytest.raises(UserError, match="'warm_up', which this version of glat does not know"):
         from_json(recorded)
 
 
