@@ -89,7 +89,6 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     train, classes = sets.train, sets.train.classes
     sampler = build_sampler(config.feed.sampler, train.targets, seed)
     left_out = LeftOut(sets.skipped)
-    say(remark_lines(sets))
     loading = Loading(feed_config.loader, feed_config.workers, left_out.report)
     load_rows = partial(load_batch, train, loading=loading, device=device)
 
@@ -122,13 +121,13 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     try_compiled = partial(compiled.try_out, learner, partial(load_rows, some_rows))
     if config.run.dry_run:
         try_compiled()
-        say(run.skipped_lines(sets.skipped, listed="glat check-data lists all"))
+        say([*remark_lines(sets), *run.skipped_lines(sets.skipped, listed="glat check-data lists all")])
         with closing(new_feed()) as feed:
             say(dry_run.lines(config, learner, training_step, feed.parts, len(train)))
         return None
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
     reader = choose_loader(train, loading.loader, device)
-    say(opening_lines(config, device, precision, sets, reader, ranks.size))
+    say([*opening_lines(config, device, precision, sets, reader, ranks.size), *remark_lines(sets)])
     folder = ranks.on_first(run.record, config, sets, facts)
     stop.folder = folder
     changed = ChangedFiles(folder, sets.stamps)
