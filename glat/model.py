@@ -21,19 +21,12 @@ class Scores(NamedTuple):
     frame_logits: Tensor  # [B, T, L], what the crops were selected by
     crop_logits: Tensor  # [B, N, L], of the local stream
     crops: Crops
-    crop_pooling: str = "max_mean"  # a name of `pool_logits`
+    local_probs: Tensor  # [B, L], equation 3: 0.5 (max + mean) over the crops, or another pool where the config says so
 
     @property
     def global_probs(self) -> Tensor:
         """[B, L], equation 2."""
         return self.clip_logits.float().sigmoid()
-
-    @property
-    def local_probs(self) -> Tensor:
-        """[B, L], equation 3: 0.5 (max + mean) over the crops; or another pool, where the model has one."""
-        if self.crop_pooling == "max_mean":
-            return max_mean(self.crop_logits.float().sigmoid(), dim=1)
-        return pool_logits(self.crop_logits, self.crop_pooling).sigmoid()
 
     @property
     def fused_probs(self) -> Tensor:
@@ -151,7 +144,12 @@ class GlobalLocal(nn.Module):
         local_features = self.local_.frame_features(crops.audio.flatten(0, 1))
         crop_logits = self.local_.clip_logits(local_features, self.local_.training_dropout())
         crop_logits = crop_logits.unflatten(0, crops.classes.shape)
-        return Scores(clip_logits, frame_logits, crop_logits, crops, self.config.crop_pooling)
+        return Scores(clip_logits, frame_logits, crop_logits, crops, self._pool_crops(crop_logits))
+
+    def _pool_crops(self, crop_logits: Tensor) -> Tensor:
+        if self.config.crop_pooling == "max_mean":
+            return max_mean(crop_logits.float().sigmoid(), dim=1)
+        return pool_logits(crop_logits, self.config.crop_pooling).sigmoid()
 
     @torch.no_grad()
     def select(self, features: Tensor, wave: Tensor, lengths: Tensor | None) -> tuple[Crops, Tensor]:

@@ -75,7 +75,7 @@ class Streams(nn.Module):
         for model in self.models.values():
             assert isinstance(model, GlobalLocal)
             scores = model.hear_crops(features, clip_logits, batch.wave, batch.lengths)
-            on_crops = on_crops + local_bce(scores.crop_logits, batch.targets, scores.crop_pooling)
+            on_crops = on_crops + local_bce(scores.crop_logits, batch.targets, model.config.crop_pooling)
         return Losses(on_clips + on_crops, on_clips, on_crops / max(1, len(self.models)))
 
 

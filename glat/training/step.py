@@ -32,7 +32,7 @@ class TrainingStep(nn.Module):
             batch.targets,
             self.global_weight,
             self.local_weight,
-            scores.crop_pooling,
+            self.model.config.crop_pooling,
         )
 
 
