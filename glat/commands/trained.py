@@ -1,6 +1,6 @@
 """The flags that name a trained model, of the commands that use one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import CropPooling
@@ -32,10 +32,6 @@ class TrainedFlags:
         Raises:
             UserError: as of `open_run` and `load_model`.
         """
-        opened = opened or open_run(self.run)
-        if self.crop_pooling is not None:
-            config = opened.config
-            config = replace(config, model=replace(config.model, crop_pooling=self.crop_pooling))
-            opened = replace(opened, config=config)
+        opened = (opened or open_run(self.run)).pooled_by(self.crop_pooling)
         allowed = self.allow_code.split(",") if self.allow_code else ()
         return opened, load_model(opened, BEST_WEIGHTS if self.best else WEIGHTS, allowed)

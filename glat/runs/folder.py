@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backbones.own import refuse_unnamed
-from ..config import PRESETS, TrainConfig, UnknownEntryError, from_json, to_json
+from ..config import PRESETS, CropPooling, TrainConfig, UnknownEntryError, from_json, to_json
 from ..data import Data, Skipped
 from ..errors import UserError, first_line, warn
 from ..files import remove_temporary, replaced, write_json
@@ -47,6 +47,13 @@ class Run:
     clip_samples: int
     fingerprint: str  # of the recordings
     network: str | None = None  # digest of what is built; None: the config has no digest, as an older glat wrote it
+
+    def pooled_by(self, crop_pooling: CropPooling | None) -> "Run":
+        """The run as scored with another pooling of its crops; None: with that of its training."""
+        if crop_pooling is None:
+            return self
+        model = replace(self.config.model, crop_pooling=crop_pooling)
+        return replace(self, config=replace(self.config, model=model))
 
 
 class Resumed(NamedTuple):

@@ -1,7 +1,6 @@
 """From a run's folder, or from weights of PANNs or TALNet, to a `Tagger`."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -66,10 +65,7 @@ def load(
     if source.is_dir():
         if labels is not None:
             raise UserError(f"{source} is a run, which knows its classes; leave the labels out")
-        opened = open_run(source)
-        config = opened.config.model
-        if crop_pooling is not None:
-            opened = replace(opened, config=replace(opened.config, model=replace(config, crop_pooling=crop_pooling)))
+        opened = open_run(source).pooled_by(crop_pooling)
         model = load_model(opened, BEST_WEIGHTS if best else WEIGHTS, allow_code)
         classes, clip_samples = opened.classes, opened.clip_samples
         thresholds = read_thresholds(source)
