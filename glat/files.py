@@ -9,10 +9,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .errors import UserError
 from .text import escape_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 DRAWN = b"drawn by glat"  # in the metadata of every picture, and so near the beginning or the end of its file
 TEMPORARY = ".glat-tmp-"  # begins the names of files that are being written, and of no others
@@ -120,3 +125,19 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def try_lock(file: IO[Any]) -> bool:
+    """Lock an open file until it is closed, or its process ends; False where another process holds the lock.
+
+    Where the system or the file system has no such locks, nobody is kept out.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

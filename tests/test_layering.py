@@ -48,7 +48,7 @@ def sources(folder: str, package: str) -> list[tuple[Path, str]]:
 
 # A room may import itself and the rooms before it; a module belongs to the room with the longest name it lies in.
 ROOMS = [
-    *("text", "flags", "errors", "terminal", "files"),
+    *("text", "flags", "errors", "arguments", "terminal", "files"),
     *("config", "machine", "ranks"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs"),
     *("data.targets", "data.parallel", "data.names", "data.stamps", "data.clips", "data.labels"),

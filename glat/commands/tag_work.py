@@ -143,6 +143,8 @@ class Work:
             if kind is None:
                 self._finish()
         finally:
+            if self.job is not None:
+                self.job.close()
             self._open.__exit__(kind, error, trace)
 
     def make(self, index: int) -> Recording:

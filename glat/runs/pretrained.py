@@ -14,6 +14,7 @@ from ..backbones import BACKBONES, Backbone, build
 from ..backbones.own import refuse_unnamed
 from ..backbones.panns import FROZEN
 from ..config import ModelConfig
+from ..data.recordings.folders import AUDIO_SUFFIXES
 from ..errors import UserError, first_line, warn
 from ..model import GlobalLocal
 from .folder import open_run
@@ -180,6 +181,8 @@ def _last_layer(name: str, config: ModelConfig) -> list[str]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
+    if path.suffix.lower() in AUDIO_SUFFIXES:
+        raise UserError(f"{path} is a recording; give a checkpoint (.pth, .pt) or the folder of a run")
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:

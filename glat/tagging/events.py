@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import real, whole
 from ..errors import UserError
 from .frames import Frames
 from .windows import Grid
@@ -47,12 +49,21 @@ class EventRules:
         min_seconds: shorter events are left out.
         merge_gap_seconds: two events of a class that are at most this far apart are one.
         top: only the so many classes of a recording whose fused probability is largest; None: all.
+
+    Raises:
+        UserError: numbers below zero or not finite, a `top` that is no whole number above zero.
     """
 
     thresholds: NDArray[np.float32]
     min_seconds: float = 0.0
     merge_gap_seconds: float = 0.0
     top: int | None = None
+
+    def __post_init__(self) -> None:
+        real("min_seconds", self.min_seconds, 0)
+        real("merge_gap_seconds", self.merge_gap_seconds, 0)
+        if self.top is not None:
+            whole("top", self.top, 1)
 
 
 def thresholds_of(value: float | Mapping[str, float] | None, classes: tuple[str, ...]) -> NDArray[np.float32]:
@@ -68,8 +79,8 @@ def thresholds_of(value: float | Mapping[str, float] | None, classes: tuple[str,
     if unknown := [label for label in table if label not in classes]:
         raise UserError(f"a threshold is given for {unknown[0]!r}, which is none of the model's {len(classes)} classes")
     for label, threshold in table.items():
-        if not 0 < threshold <= 1:
-            raise UserError(f"the threshold of {label!r} is {threshold}; give a probability above 0 and at most 1")
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 < threshold <= 1:
+            raise UserError(f"the threshold of {label!r} is {threshold!r}; give a probability above 0 and at most 1")
     return np.array([table.get(label, THRESHOLD) for label in classes], np.float32)
 
 

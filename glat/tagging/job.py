@@ -11,11 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..data.parallel import Part
 from ..errors import UserError
-from ..files import replaced, to_json_text
+from ..files import replaced, to_json_text, try_lock
 from .events import TaggedEvent
 from .formats import text_format, write_parquet
 
@@ -48,8 +48,8 @@ class Job:
         done: the recordings that an earlier process finished, in order.
 
     Raises:
-        UserError: a folder of something else, or of a job with other recordings or settings; several recordings
-            for a format that holds one a file.
+        UserError: a folder of something else, or of a job with other recordings or settings; a job that another
+            process is at; several recordings for a format that holds one a file.
     """
 
     def __init__(
@@ -81,15 +81,24 @@ class Job:
         digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
         self.asked = {"format": format_name, **settings, "recordings": len(names), "names_sha256": digest}
         self.done: list[Done] = []
-        if self.journal.exists():
-            self._go_on()
-        else:
-            self._begin()
+        begun = self.journal.exists()
+        if in_folder and not begun:
+            self._make_folder()
+        self._file = self._hold()
+        try:
+            if begun and (lines := self.journal.read_bytes().split(b"\n"))[1:]:
+                self._go_on(lines)
+            else:
+                self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     @staticmethod
     def begun(out: Path) -> bool:
         """Whether a file is that of a job, which can go on."""
-        return out.with_name(out.name + JOURNAL).exists()
+        journal = out.with_name(out.name + JOURNAL)
+        return journal.exists() and journal.stat().st_size > 0
 
     @property
     def rows(self) -> int:
@@ -118,10 +127,7 @@ class Job:
                 os.fsync(file.fileno())
                 length = file.tell()
         done = Done(name, windows, len(events), length, error)
-        with self.journal.open("ab") as file:
-            file.write((to_json_text(asdict(done)) + "\n").encode("utf-8", "backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
+        self._note(asdict(done))
         self.done.append(done)
 
     def finish(self) -> None:
@@ -130,6 +136,10 @@ class Job:
             with replaced(self.out) as temporary:
                 write_parquet(self.rows_file, temporary)
             self.rows_file.unlink()
+
+    def close(self) -> None:
+        """Let other processes go on with the job."""
+        self._file.close()
 
     def file_of(self, name: str) -> Path:
         """Where the events of a recording go, of a job in a folder."""
@@ -144,20 +154,37 @@ class Job:
         except ValueError:  # Windows
             raise UserError(f"--events {self.out}: the recordings lie on several drives; give a file") from None
 
+    def _make_folder(self) -> None:
+        if self.out.is_dir() and not any(self.out.glob(f"*{JOURNAL}")) and any(self.out.iterdir()):
+            raise UserError(f"--events {self.out} is a folder of something else; give a new or an empty one")
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def _hold(self) -> IO[bytes]:
+        """The journal, to be added to by this process alone."""
+        file = self.journal.open("ab")
+        if not try_lock(file):
+            file.close()
+            raise UserError(
+                f"--events {self.out}: another process is writing it; wait for its end, or share the work in a folder "
+                "with --part"
+            )
+        return file
+
+    def _note(self, entry: Mapping[str, Any]) -> None:
+        """Add a line to the journal."""
+        self._file.write((to_json_text(entry) + "\n").encode("utf-8", "backslashreplace"))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
     def _begin(self) -> None:
-        if self.in_folder:
-            if self.out.is_dir() and not any(self.out.glob(f"*{JOURNAL}")) and any(self.out.iterdir()):
-                raise UserError(f"--events {self.out} is a folder of something else; give a new or an empty one")
-            self.out.mkdir(parents=True, exist_ok=True)
-        else:
+        if not self.in_folder:
             self.out.unlink(missing_ok=True)  # whose kind the caller has looked at
-        with replaced(self.journal) as temporary:
-            temporary.write_text(to_json_text(self.asked) + "\n", encoding="utf-8", newline="")
+        self._file.truncate(0)  # a kill may have cut the first line short
+        self._note(self.asked)
         if not self.in_folder:
             self.rows_file.write_bytes(self.format.header.encode())
 
-    def _go_on(self) -> None:
-        lines = self.journal.read_bytes().split(b"\n")
+    def _go_on(self, lines: list[bytes]) -> None:
         try:
             recorded = json.loads(lines[0])
             # What follows the last line end is a line that a kill cut short.
@@ -170,8 +197,7 @@ class Job:
                     f"--events {self.out} was begun with {_said(key, recorded)}, and is now asked for with "
                     f"{_said(key, self.asked)}; ask as before to go on, or give another --events"
                 )
-        with self.journal.open("r+b") as file:
-            file.truncate(sum(len(line) + 1 for line in lines[:-1]))
+        self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
         if self.in_folder or (self.is_parquet and len(self.done) == len(self.names) and self.out.exists()):
             return
         if not self.done:

@@ -1,6 +1,6 @@
 """From a run's folder, or from weights of PANNs or TALNet, to a `Tagger`."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -61,6 +61,8 @@ def load(
     Raises:
         UserError: nothing there, damaged files, labels that are missing or too few or many.
     """
+    if not isinstance(source, str | Path):
+        raise UserError(f"source is {source!r}; give the folder of a run, or a checkpoint of PANNs or TALNet")
     source = Path(source)
     if source.is_dir():
         if labels is not None:
@@ -125,8 +127,10 @@ def _from_weights(
 
 
 def _class_names(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(labels, Iterable) and not isinstance(labels, str):
+        return tuple(str(label) for label in labels)
     if not isinstance(labels, str | Path):
-        return tuple(labels)
+        raise UserError(f"labels is {labels!r}; give AudioSet's table, a text file with a name a line, or the names")
     path = Path(labels)
     if path.suffix.lower() == ".csv":
         return read_class_labels(path).names

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..arguments import real, whole
 from ..errors import UserError
 from ..model import GlobalLocal
 from .hearing import Listener, Streams
@@ -66,10 +67,11 @@ class Tagger:
         overlap: float = OVERLAP,
         batch_size: int | None = None,
     ) -> None:
-        if not 0 <= overlap <= 0.9:
-            raise UserError(f"overlap is {overlap:g}; give a share of the window from 0 to 0.9")
-        if batch_size is not None and batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; give 1 or more")
+        overlap = real("overlap", overlap, 0, 0.9)
+        if batch_size is not None:
+            batch_size = whole("batch_size", batch_size, 1)
+        if streams not in get_args(Streams):
+            raise UserError(f"streams is {streams!r}; give one of {', '.join(get_args(Streams))}")
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise UserError(f"dtype is {dtype}; give torch.float32, torch.bfloat16 or torch.float16")
         self._listener = Listener(model, clip_samples, device, dtype, streams)
@@ -85,14 +87,22 @@ class Tagger:
     @overload
     def tag(self, audio: list[Audio] | tuple[Audio, ...], sample_rate_hz: int | None = None) -> list[Tags]: ...
     @overload
+    def tag(
+        self, audio: list[Audio] | tuple[Audio, ...], sample_rate_hz: int | None = None, *, errors: Literal["return"]
+    ) -> list[Tags | UserError]: ...
+    @overload
     def tag(self, audio: Audio, sample_rate_hz: int | None = None) -> Tags: ...
-    def tag(self, audio: Any, sample_rate_hz: int | None = None) -> Any:
+    def tag(
+        self, audio: Any, sample_rate_hz: int | None = None, *, errors: Literal["raise", "return"] = "raise"
+    ) -> Any:
         """Tag a recording, or several in common batches.
 
         Args:
             audio: a file (str or Path); samples [S] as an array or tensor, floating with full scale ±1 or int16 with
                 ±32767, of any length; or a list of these, also as an array [B, S].
             sample_rate_hz: of the samples; files bring their own.
+            errors: of a list, what becomes of recordings that cannot be read: "raise" the first error, or "return" each
+                in its recording's place, so that the others are not lost.
 
         Returns:
             A `Tags`; of several a list, in their order.
@@ -106,11 +116,16 @@ class Tagger:
                 f"the array has the shape {list(audio.shape)}, which looks like samples by channels; wanted [S], one "
                 "channel, such as audio.mean(1), or several recordings [B, S]"
             )
+        if errors not in ("raise", "return"):
+            raise UserError(f"errors is {errors!r}; give 'raise' or 'return'")
         sources = [self._source(item, sample_rate_hz) for item in (audio if many else [audio])]
-        found = []
+        found: list[Tags | UserError] = []
         for outcome in self.hear(sources, lambda i: self.recording(sources[i].name, keep=True)):
             if outcome.error is not None:
-                raise outcome.error
+                if errors == "raise" or not many:
+                    raise outcome.error
+                found.append(outcome.error)
+                continue
             assert outcome.recording is not None
             found.append(outcome.recording.finish(outcome.samples, self.thresholds)[0])
         return found if many else found[0]
@@ -147,9 +162,8 @@ class Tagger:
         if isinstance(audio, torch.Tensor):
             audio = audio.detach().cpu()
             audio = audio.float().numpy() if audio.is_floating_point() else audio.numpy()  # NumPy has no bfloat16
-        samples = np.asarray(audio)
+        elif not isinstance(audio, np.ndarray):
+            raise UserError(f"cannot tag {audio!r:.80}; give a file, samples as an array or tensor, or a list of these")
         if sample_rate_hz is None:
             raise UserError("samples need their rate: tag(samples, sample_rate_hz)")
-        if not 1_000 <= sample_rate_hz <= 1_000_000:
-            raise UserError(f"sample_rate_hz is {sample_rate_hz}; give 1 000 to 1 000 000")
-        return ArraySource(samples, int(sample_rate_hz))
+        return ArraySource(audio, int(real("sample_rate_hz", sample_rate_hz, 1_000, 1_000_000)))

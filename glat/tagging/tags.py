@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..errors import UserError
 from .events import EventFinder, EventRules, TaggedEvent, thresholds_of
 from .frames import Frames
@@ -115,8 +116,8 @@ class Tags:
     kept: Kept | None = field(repr=False)
 
     def top(self, count: int) -> tuple[Tag, ...]:
-        """The likeliest tags."""
-        return self.tags[:count]
+        """The likeliest tags; all of them where `count` is larger than their number."""
+        return self.tags[: whole("count", count, 0)]
 
     @property
     def probs(self) -> NDArray[np.float32]:
@@ -161,7 +162,8 @@ class Tags:
             top: events of the so many likeliest classes only; None: of all.
 
         Raises:
-            UserError: a threshold that is no probability, or of a class that the model does not know.
+            UserError: a threshold that is no probability, or of a class that the model does not know; as of
+                `EventRules`.
         """
         kept = self._kept()
         limits = self.default_thresholds if threshold is None else thresholds_of(threshold, self.classes)

@@ -103,6 +103,7 @@ def written(name, tmp_path, events=(EVENT,), in_folder=False):
     job = Job(out, name, {}, [str(tmp_path / "a b.wav")], in_folder=in_folder)
     job.commit(events, 1, None)
     job.finish()
+    job.close()
     return job, out
 
 
@@ -186,6 +187,26 @@ def test_names_and_labels_cannot_make_lines_of_their_own(tmp_path):
         text = written(name, tmp_path / name, [evil])[1].read_text()
         assert "\x1b" not in text
         assert len(text.splitlines()) == (2 if name in ("csv", "raven") else 1), name
+
+
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_job_belongs_to_one_process_at_a_time(in_folder, tmp_path):
+    out = tmp_path / ("out" if in_folder else "out.csv")
+    first = Job(out, "csv", {}, ["a.wav"], in_folder=in_folder)
+    with pytest.raises(UserError, match="another process is writing it; wait for its end"):
+        Job(out, "csv", {}, ["a.wav"], in_folder=in_folder)
+    first.commit([EVENT], 1, None)
+    first.close()
+    again = Job(out, "csv", {}, ["a.wav"], in_folder=in_folder)
+    assert [done.file for done in again.done] == ["a.wav"]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"format": "cs'])
+def test_a_job_that_was_killed_at_its_first_line_begins_anew(left, tmp_path):
+    (tmp_path / "out.csv.job.jsonl").write_bytes(left)
+    job, out = written("csv", tmp_path)
+    assert len(out.read_text().splitlines()) == 2
+    assert len(job.journal.read_text().splitlines()) == 2
 
 
 def test_a_damaged_journal_is_said(tmp_path):

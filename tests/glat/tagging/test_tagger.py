@@ -179,3 +179,59 @@ def test_a_reader_that_nobody_listens_to_any_more_ends():
 def test_a_device_that_is_not_there_is_named(device, weights):
     with pytest.raises(glat.UserError, match="which cannot be used here"):
         glat.load(weights[0], labels=weights[1], device=device)
+
+
+def test_one_bad_recording_does_not_lose_the_others(tagger, recordings, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    first, second, third = tagger.tag([recordings[0], tmp_path / "bad.wav", recordings[2]], errors="return")
+    assert isinstance(second, glat.UserError)
+    assert "bad.wav" in str(second)
+    same(first, tagger.tag(recordings[0]))
+    same(third, tagger.tag(recordings[2]))
+    with pytest.raises(glat.UserError, match=r"bad\.wav"):
+        tagger.tag([recordings[0], tmp_path / "bad.wav"])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda t, tags: t.tag(b"abc"), "give a file, samples"),
+        (lambda t, tags: t.tag(np.zeros(32_000, np.float32), "32000"), "sample_rate_hz is '32000'; give a number"),
+        (lambda t, tags: t.tag(np.zeros(32_000, np.float32), True), "sample_rate_hz is True"),
+        (lambda t, tags: t.tag([], errors="skip"), "errors is 'skip'"),
+        (lambda t, tags: tags.top(-1), "count is -1; give a whole number, 0 or more"),
+        (lambda t, tags: tags.top(True), "count is True"),
+        (lambda t, tags: tags.top(2.0), r"count is 2\.0"),
+        (lambda t, tags: tags.events(threshold="a"), "threshold of 'hum, low' is 'a'"),
+        (lambda t, tags: tags.events(threshold=True), "is True; give a probability"),
+        (lambda t, tags: tags.events(min_seconds=-1), "min_seconds is -1; give a number, 0 or more"),
+        (lambda t, tags: tags.events(merge_gap_seconds=float("nan")), "merge_gap_seconds is nan"),
+        (lambda t, tags: tags.events(top=0), "top is 0; give a whole number, 1 or more"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(call, said, tagger, recordings):
+    tags = tagger.tag(recordings[0])
+    with pytest.raises(glat.UserError, match=said):
+        call(tagger, tags)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"labels": 5}, "labels is 5"),
+        ({"streams": "local"}, "streams is 'local'; give one of both, global"),
+        ({"overlap": "a"}, "overlap is 'a'"),
+        ({"batch_size": True}, "batch_size is True"),
+        ({"batch_size": 2.5}, r"batch_size is 2\.5; give a whole number"),
+    ],
+)
+def test_options_of_the_wrong_kind_are_named(options, said, weights):
+    with pytest.raises(glat.UserError, match=said):
+        glat.load(weights[0], **({"labels": weights[1]} | options))
+
+
+def test_what_is_no_model_is_named(recordings):
+    with pytest.raises(glat.UserError, match="is a recording; give a checkpoint"):
+        glat.load(recordings[0])
+    with pytest.raises(glat.UserError, match="source is None"):
+        glat.load(None)
