@@ -87,7 +87,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     sets = data.load(config.data, rate, loader=feed_config.loader, seed=seed, workers=feed_config.workers)
     ranks.agree(agreement.of_data, sets)
     train, classes = sets.train, sets.train.classes
-    sampler = build_sampler(config.feed.sampler, train.targets, seed)
+    sampler = build_sampler(config.feed.sampler, train.targets, seed, train.places)
     left_out = LeftOut(sets.skipped)
     loading = Loading(feed_config.loader, feed_config.workers, left_out.report)
     load_rows = partial(load_batch, train, loading=loading, device=device)
@@ -139,7 +139,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     try_compiled()
     if ranks.first:
         compiled.record_in(folder)
-    bad_steps = BadSteps(folder, train.names, load_rows, learner, compiled)
+    bad_steps = BadSteps(folder, train.name_of, load_rows, learner, compiled)
     evaluator = Evaluator(learner, keeper, sets.evaluation, part_size, loading, console)
 
     # Loop

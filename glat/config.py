@@ -72,8 +72,9 @@ class DataConfig:
     """Where the clips come from."""
 
     data: Path | None = None
-    """Recordings: a folder with one sub-folder per class, a CSV or TSV (columns file, label, optionally fold), the
-    output of glat pack, or WebDataset tar files. Without it: built-in soundscapes of synthesised events."""
+    """Recordings: a folder with one sub-folder per class, a CSV or TSV (columns file, label, optionally fold), the same
+    with columns onset and offset, Raven's selection tables or Audacity's label tracks (.txt), the output of glat pack,
+    or WebDataset tar files. Without it: built-in soundscapes of synthesised events."""
     eval_data: Path | None = None
     """Recordings to evaluate on, of the same kind as --data."""
     labels: Path | None = None
@@ -84,6 +85,17 @@ class DataConfig:
     """Column of a CSV or TSV with the labels."""
     label_separator: str = ";"
     """Separator between several labels of one file in a CSV or TSV."""
+    audio: Path | None = None
+    """Folder of the files that a table or list names. Without it, the folder of the table."""
+    negatives: Path | None = None
+    """Recordings in which no class sounds, to be heard beside those of --data: a folder at any depth (files that --data
+    lists keep their labels), or a list of files."""
+    windows: Literal["auto", "on", "off"] = "auto"
+    """Hear long recordings whole, in windows as long as a clip: training draws where each begins, the evaluation hears
+    all of it once. off: only the beginning of each recording. auto: on where times are labelled, and where more than a
+    third of the audio would go unheard."""
+    min_overlap: Annotated[float, Range(0, 3600, "seconds from 0 to 3600")] = 0.3
+    """Seconds of an event that must sound in a window for its class to be a label of it; of a shorter event or clip, all."""
     mix: bool = False
     """Treat each recording of --data as one event, and mix soundscapes from these events."""
     clip_seconds: Annotated[float | None, Range(1e-3, 3600, "seconds, more than 0 and at most 3600")] = None
@@ -354,6 +366,8 @@ def from_json(values: Any) -> TrainConfig:
         kinds, entries = _kinds(kind), values.get(name)
         if not isinstance(entries, dict):
             raise UserError(f"the recorded config has no entries {name!r}")
+        if kind is DataConfig:
+            entries = {"windows": "off"} | entries  # runs of before heard beginnings alone
         if unknown := sorted(set(entries) - set(kinds)):
             raise UnknownEntryError(unknown[0])
         return kind(**{name: _from_json(kinds[name], value) for name, value in entries.items()})

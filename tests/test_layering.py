@@ -52,7 +52,7 @@ ROOMS = [
     *("config", "machine", "ranks"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs"),
     *("data.targets", "data.parallel", "data.names", "data.stamps", "data.clips", "data.labels"),
-    *("data.recordings", "data.packs", "data.soundscapes", "data.loading"),
+    *("data.recordings", "data.packs", "data.windows", "data.soundscapes", "data.loading"),
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
     *("evaluation", "runs", "outputs", "sweep"),
     *("tagging", "plots", "training"),

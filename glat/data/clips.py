@@ -28,8 +28,15 @@ class Event:
     """One sounding event of a clip; the evaluation knows it, training never does."""
 
     label: int  # index into ClipSource.classes
-    onset_seconds: float
-    offset_seconds: float
+    onset_seconds: float  # from the clip's start
+    offset_seconds: float  # of a point in time the same
+
+
+class Origin(NamedTuple):
+    """Where a window lies: the clip begins so many seconds into this recording."""
+
+    recording: str
+    start_seconds: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,16 @@ class Skipped:
 class ClipSource(ABC):
     """M clips of at most S samples with weak labels of L classes: the columns that all sources share.
 
-    Clips in memory, packs and encoded files are sources; a subclass adds where its samples lie, and how to read them.
+    Clips in memory, packs, encoded files and windows of long recordings are sources; a subclass adds where its samples
+    lie, and how to read them.
+
+    Known times are one column, whatever they come from: ``events[row]`` are the events that sound in a clip, in seconds
+    from its start and cut at its ends, and their classes are those of ``targets``. Soundscapes have it on both sides,
+    windows of strongly labelled recordings where they are evaluated, which follow each other without gap or overlap:
+    ``origins`` says where each lies, so that they can be joined to recordings again.
+
+    A source that training draws windows of has several `places` a clip: ``row + M * place`` is such a drawn row, which
+    `read`, `read_samples`, `name_of` and `present` take as they take rows. All other sources have one place.
     """
 
     names: tuple[str, ...]  # [M], of the file, or "soundscape-train-000012"
@@ -55,11 +71,13 @@ class ClipSource(ABC):
     clip_samples: int  # S, what every clip is padded or cut to
     folds: tuple[str, ...] | None = None  # [M], "" where a clip has none
     events: tuple[tuple[Event, ...], ...] | None = None  # [M], where times are known
+    origins: tuple[Origin, ...] | None = None  # [M], of windows
     remarks: tuple[tuple[str, ...], ...] | None = None  # [M], what is odd about what is heard of a recording
 
     storage: ClassVar[Literal["memory", "pack", "files"]]
     wave_dtype: ClassVar[torch.dtype] = torch.int16  # of `read_samples`
     row_arrays: ClassVar[tuple[str, ...]] = ()  # fields of a subclass with a row a clip
+    places: int = 1  # a power of 2
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,6 +95,7 @@ class ClipSource(ABC):
             lengths=self.lengths[rows],
             folds=taken(self.folds),
             events=taken(self.events),
+            origins=taken(self.origins),
             remarks=taken(self.remarks),
             **{name: getattr(self, name)[rows] for name in self.row_arrays},
         )
@@ -88,6 +107,22 @@ class ClipSource(ABC):
         Raises:
             UnreadableAudio: the recording has gone bad since the source was opened.
         """
+
+    def name_of(self, row: int) -> str:
+        """Of a row or drawn row."""
+        return self.names[row]
+
+    def goes_bad_with(self, row: int) -> str:
+        """What is named, once, when a row or drawn row cannot be read."""
+        return self.name_of(row)
+
+    def present(self, rows: Tensor) -> Tensor:
+        """The classes [B, L] bool of rows or drawn rows [B]."""
+        return self.targets.dense(rows)
+
+    def identity(self) -> bytes:
+        """What the numbers of a run depend on beyond names, lengths and targets."""
+        return b""
 
     def read_samples(self, row: int) -> NDArray[Any]:
         """As `read`, in `wave_dtype`: float32 with full scale ±1 where the source can do better than int16."""

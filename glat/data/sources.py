@@ -5,10 +5,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..config import DataConfig
 from ..errors import UserError
@@ -24,6 +25,8 @@ from .recordings.tables import TableFormat
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
 from .stamps import Stamps
 from .targets import Targets
+from .windows.open import MOST_UNHEARD, open_windows, totals_of, unheard_share
+from .windows.source import Opened
 
 # Whole recordings are longer than most events, and a clip that one event fills says nothing about when.
 RECORDED_EVENTS = Mixer(event_seconds=(0.3, 3.0), level_db=(-5.0, 15.0))
@@ -140,10 +143,11 @@ def load_for_evaluation(
     if folds:
         chosen = in_folds(recordings, folds)
         recordings = tuple(recording for recording, is_eval in zip(recordings, chosen, strict=True) if is_eval)
-    clips, skipped, _ = _open(asked, recordings, manifest.classes)
+    opened = _open(asked, recordings, manifest.classes)
+    clips = opened.side(np.arange(len(opened.kept)), drawn=False)
     if config.mix:
         clips = asked.mixed(recorded(cast(Clips, clips)), "eval", RECORDED_EVENTS)
-    return clips, manifest.skipped + skipped
+    return clips, manifest.skipped + opened.skipped
 
 
 @dataclass(frozen=True)
@@ -224,12 +228,20 @@ class _Asked:
             workers=self.workers,
         )
 
-    def in_memory(self, count: int) -> bool:
-        """Whether `count` recordings are to be decoded at once."""
+    def check_windows(self, strong: bool) -> None:
+        """Raise where windows are asked for, or refused, of recordings that do not allow it."""
+        config = self.config
+        if strong and (config.windows == "off" or config.mix):
+            flag = "--mix takes recordings of one event each" if config.mix else "--windows off hears beginnings alone"
+            raise UserError(f"{flag}, and --data {self.data} says what sounds when; leave it out")
+        if config.windows == "on" and config.mix:
+            raise UserError("--windows on and --mix exclude each other: soundscapes are mixed as long as a clip")
+
+    def in_memory(self, samples: int) -> bool:
+        """Whether so many samples are to be decoded at once."""
         if self.config.mix or self.loader == "memory":
             return True
-        wanted = 2 * count * (self.config.clip_seconds or 10.0) * self.sample_rate_hz * local_processes()
-        return self.loader == "auto" and wanted <= _MEMORY_SHARE * _memory_bytes()
+        return self.loader == "auto" and 2 * samples * local_processes() <= _MEMORY_SHARE * _memory_bytes()
 
 
 def _kind(data: Path) -> str:
@@ -290,32 +302,86 @@ def _recordings(asked: _Asked) -> Data[ClipSource]:
     order = sorted(range(len(is_eval)), key=lambda i: is_eval[i])
     recordings = [listed[i] for i in order]
     stamps = Stamps.of((recording.path for recording in recordings), asked.workers)  # before they are read
-    clips, skipped, kept = _open(asked, recordings, manifest.classes)
+    opened = _open(asked, recordings, manifest.classes)
+    kept, skipped = opened.kept, opened.skipped
     kept_eval = [is_eval[order[i]] for i in kept]
     check_sides([recordings[i] for i in kept], kept_eval, len(skipped))
     first_eval, rows = kept_eval.count(False), np.arange(len(kept))
-    train, evaluation = clips.subset(rows[:first_eval]), clips.subset(rows[first_eval:])
+    train, evaluation = opened.side(rows[:first_eval], drawn=True), opened.side(rows[first_eval:], drawn=False)
     return Data(train, evaluation, left_out + skipped, stamps.subset(kept))
 
 
-def _open(
-    asked: _Asked, recordings: Sequence[Recording], classes: tuple[str, ...]
-) -> tuple[ClipSource, tuple[Skipped, ...], list[int]]:
-    """The recordings that can be read, in their order; the others; and the indices of the former."""
+class _Opened(NamedTuple):
+    """The recordings that can be read, in their order: as clips, or to be cut into windows."""
+
+    recordings: Any  # ClipSource or Opened
+    skipped: tuple[Skipped, ...]  # the others
+    kept: list[int]  # indices of those that can be read
+
+    def side(self, rows: NDArray[np.int64], drawn: bool) -> ClipSource:
+        """The clips of some of the kept recordings; `drawn`: for training."""
+        if isinstance(self.recordings, Opened):
+            return self.recordings.windows(rows, drawn)
+        return self.recordings if len(rows) == len(self.recordings) else self.recordings.subset(rows)
+
+
+def _open(asked: _Asked, recordings: Sequence[Recording], classes: tuple[str, ...]) -> _Opened:
+    strong = any(recording.soundings is not None for recording in recordings)
+    asked.check_windows(strong)
+    if asked.config.windows == "off" or asked.config.mix:
+        return _as_clips(asked, recordings, classes, None)
+    encoded = _encoded(asked, recordings, classes)
+    listed: EncodedClips = encoded.recordings
+    if asked.config.windows == "on" or strong or unheard_share(listed) > MOST_UNHEARD:
+        return _in_windows(asked, [recordings[i] for i in encoded.kept], encoded)
+    return _as_clips(asked, recordings, classes, encoded)
+
+
+def _encoded(asked: _Asked, recordings: Sequence[Recording], classes: tuple[str, ...]) -> _Opened:
+    """Recordings by their headers."""
+    rate, seconds = asked.sample_rate_hz, asked.config.clip_seconds
+    source, skipped = encoded_from_manifest(
+        recordings, classes, sample_rate_hz=rate, clip_seconds=seconds, workers=asked.workers
+    )
+    files = set(source.files)
+    return _Opened(source, skipped, [i for i, recording in enumerate(recordings) if recording.path in files])
+
+
+def _in_windows(asked: _Asked, recordings: Sequence[Recording], encoded: _Opened) -> _Opened:
+    """Windows of recordings whose headers were read."""
+    total = int(totals_of(encoded.recordings).sum())
+    opened, reasons = open_windows(
+        recordings,
+        encoded.recordings,
+        min_overlap_seconds=asked.config.min_overlap,
+        in_memory=asked.in_memory(total),
+        workers=asked.workers,
+    )
+    skipped = tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
+    if len(reasons) == len(recordings):
+        raise _none_can_be_read(asked, len(recordings), skipped)
+    kept = [row for i, row in enumerate(encoded.kept) if i not in reasons]
+    return _Opened(opened, encoded.skipped + skipped, kept)
+
+
+def _none_can_be_read(asked: _Asked, count: int, skipped: Sequence[Skipped]) -> UserError:
+    return UserError(
+        f"--data {asked.data}: none of {count} recordings can be read "
+        f"(one of them: {skipped[0].file}: {skipped[0].reason}); check the files"
+    )
+
+
+def _as_clips(
+    asked: _Asked, recordings: Sequence[Recording], classes: tuple[str, ...], encoded: _Opened | None
+) -> _Opened:
+    """A clip a recording: its beginning."""
     rate, seconds, workers = asked.sample_rate_hz, asked.config.clip_seconds, asked.workers
-    if not asked.in_memory(len(recordings)):
-        source, skipped = encoded_from_manifest(
-            recordings, classes, sample_rate_hz=rate, clip_seconds=seconds, workers=workers
-        )
-        opened = set(source.files)
-        return source, skipped, [i for i, recording in enumerate(recordings) if recording.path in opened]
+    if not asked.in_memory(round(len(recordings) * (seconds or 10.0) * rate)):
+        return encoded or _encoded(asked, recordings, classes)
     waves, lengths, reasons, remarks = read_clips([r.path for r in recordings], rate, seconds, workers)
     skipped = tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
     if not len(waves):
-        raise UserError(
-            f"--data {asked.data}: none of {len(recordings)} recordings can be read "
-            f"(one of them: {skipped[0].file}: {skipped[0].reason}); check the files"
-        )
+        raise _none_can_be_read(asked, len(recordings), skipped)
     kept = [i for i in range(len(recordings)) if i not in reasons]
     index = {label: column for column, label in enumerate(classes)}
     labels = ([index[label] for label in recordings[i].labels] for i in kept)
@@ -329,7 +395,7 @@ def _open(
         clip_samples=waves.shape[1],
         remarks=tuple(remarks),
     )
-    return clips, skipped, kept
+    return _Opened(clips, skipped, kept)
 
 
 def _memory_bytes() -> int:

@@ -233,6 +233,7 @@ def fingerprint_of(data: Data) -> str:
     for clips in (data.train, data.evaluation):
         digest.update(repr((tuple(clips.names), clips.classes, clips.clip_samples)).encode())
         digest.update(np.asarray(clips.lengths, np.int64).tobytes() + clips.targets.packed.tobytes())
+        digest.update(clips.identity())
     return digest.hexdigest()
 
 

@@ -44,6 +44,7 @@ def of_data(data: Data) -> dict[str, Any]:
             f"names of the {side} clips (digest)": _digest("\n".join(clips.names).encode()),
             f"lengths of the {side} clips (digest)": _digest(np.asarray(clips.lengths, np.int64).tobytes()),
             f"labels of the {side} clips (digest)": _digest(labels),
+            f"windows of the {side} clips (digest)": _digest(clips.identity()),
         }
     sizes = np.ascontiguousarray(data.stamps.values[:, 0])
     return facts | {"sizes of the recordings (digest)": _digest(sizes.tobytes())}

@@ -1,7 +1,7 @@
 """A loss or gradient that is not finite: which clips were in the batch, and the batch itself, for a look at it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ class BadSteps:
 
     Args:
         folder: of the run.
-        names: of all training clips.
+        name_of: a row or drawn row of the training clips.
         load: the clips of some rows.
         learner: its model, whose weights such a step has not changed, tells which clips it cannot score.
         compiled: the learner's step, which may be what is wrong.
@@ -33,12 +33,12 @@ class BadSteps:
     def __init__(
         self,
         folder: Path,
-        names: Sequence[str],
+        name_of: Callable[[int], str],
         load: Callable[[Tensor], Batch],
         learner: Learner,
         compiled: CompiledStep,
     ) -> None:
-        self._folder, self._names, self._load, self._learner = folder, names, load, learner
+        self._folder, self._name_of, self._load, self._learner = folder, name_of, load, learner
         self._compiled = compiled
 
     def explain(self, readout: Readout, heard: Mapping[int, Tensor]) -> list[str]:
@@ -72,14 +72,14 @@ class BadSteps:
 
     def _explain(self, step: int, readout: Readout, rows: Tensor) -> str:
         path = self._folder / f"nan-{step + 1:012d}.safetensors"
-        names, config = self._names, self._learner.config
+        config = self._learner.config
         pieces, unscored = [], []
         for piece in self._parts(rows):
             batch = self._load(piece)
-            unscored += [names[int(row)] for row in piece[~_scored(self._learner, batch)]]
+            unscored += [self._name_of(int(row)) for row in piece[~_scored(self._learner, batch)]]
             pieces.append(batch)
         whole = {name: torch.cat([getattr(piece, name).cpu() for piece in pieces]) for name in Batch._fields}
-        everyone = [names[int(row)] for row in rows]
+        everyone = [self._name_of(int(row)) for row in rows]
         metadata = {"step": str(step + 1), "names": json.dumps(everyone, ensure_ascii=False)}
         with naming_failures(path), replaced(path) as temporary:
             save_file(whole, temporary, metadata=metadata)

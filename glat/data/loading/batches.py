@@ -15,6 +15,7 @@ from ...errors import UserError, first_line, warn
 from ..clips import Batch, Clips, ClipSource, Skipped
 from ..parallel import cores
 from ..recordings.encoded import EncodedClips
+from ..windows.source import WindowsOfFiles
 from .rows import FromMemory, Maker, RowByRow, read_row
 
 LOADERS = ("auto", "memory", "dali", "soundfile")
@@ -81,9 +82,16 @@ def choose_loader(source: ClipSource, loader: str, device: torch.device) -> Choi
         if loader not in ("auto", source.storage):
             raise UserError(f"--loader {loader}: these clips are decoded already; leave --loader out")
         return Choice(source.storage, "int16 samples, nothing to decode")
-    assert isinstance(source, EncodedClips)
     if loader == "memory":
         raise UserError("--loader memory: these clips are still encoded; load them with the same loader")
+    if isinstance(source, WindowsOfFiles):
+        if loader == "dali":
+            raise UserError(
+                "--loader dali: DALI decodes files from their beginning, and these clips are windows of long "
+                "recordings; leave --loader out, or give --loader soundfile"
+            )
+        return Choice("soundfile", "it seeks to the windows, which DALI cannot")
+    assert isinstance(source, EncodedClips)
     if loader == "soundfile":
         return Choice("soundfile", "as --loader says")
     if loader == "auto" and device.type == "cpu" and (source.rates_hz != source.sample_rate_hz).any():
@@ -160,6 +168,12 @@ def batches(
     if prefetch < 1:
         raise UserError(f"prefetch is {prefetch}; give 1 or more")
     known: dict[int, str] = {}
+    named: set[str] = set()
+
+    def tell(skipped: Skipped) -> None:
+        if skipped.file not in named:  # windows of one recording go bad together
+            named.add(skipped.file)
+            report(skipped)
 
     def build() -> Maker:
         if isinstance(source, Clips):
@@ -171,7 +185,7 @@ def batches(
 
         return Dali(by_row, device)
 
-    return _run(source, iter(rows), build, known, device, prefetch, report, may_be_empty)
+    return _run(source, iter(rows), build, known, device, prefetch, tell, may_be_empty)
 
 
 def _run(
@@ -199,7 +213,7 @@ def _run(
                 for place, reason in reasons.items():
                     if (row := int(wanted[place])) not in known:
                         known[row] = reason
-                        report(Skipped(source.names[row], reason))
+                        report(Skipped(source.goes_bad_with(row), reason))
                 wanted = wanted.clone()
                 if taken is not None:
                     for column in (wave, lengths, wanted):
@@ -210,7 +224,7 @@ def _run(
                     row, samples = _next_readable(source, int(wanted[0]), reasons[0], known, report)
                     wave.zero_()[:, : len(samples)] = torch.from_numpy(samples).to(wave.device)
                     lengths[:], wanted[:] = len(samples), row
-            targets = source.targets.dense(wanted).float()
+            targets = source.present(wanted).float()
             yield Batch(*(_on(part, device) for part in (wave, lengths, targets)))
     finally:
         maker.close()
@@ -233,14 +247,15 @@ def _next_readable(
     source: ClipSource, row: int, reason: str, known: dict[int, str], report: Callable[[Skipped], None]
 ) -> tuple[int, NDArray[Any]]:
     """The next readable clip after `row`, wrapping round; whatever was read before, so a resumed run finds it too."""
+    place, clip = divmod(row, len(source))
     for behind in range(1, min(len(source), 1 + _FOLLOWING)):
-        other = (row + behind) % len(source)
+        other = (clip + behind) % len(source) + len(source) * place
         if not isinstance(samples := read_row(source, other, known), str):
             return other, samples
         if other not in known:
             known[other] = samples
-            report(Skipped(source.names[other], samples))
+            report(Skipped(source.goes_bad_with(other), samples))
     raise UserError(
-        f"no clip of a batch can be read, nor any that follows ({source.names[row]}: {reason}); "
+        f"no clip of a batch can be read, nor any that follows ({source.name_of(row)}: {reason}); "
         "check that the data is there"
     )

@@ -195,6 +195,43 @@ class InverseFrequency:
         self._generator.set_state(state["random"])
 
 
+class Placed:
+    """Rows of another sampler, each at a place of its own: windows of long recordings; see `ClipSource.places`.
+
+    The place is drawn uniformly, by a counter-based generator (Philox): a pure function of the seed and the number of
+    rows drawn so far.
+    """
+
+    def __init__(self, sampler: Sampler, num_clips: int, places: int, seed: int) -> None:
+        assert places & (places - 1) == 0
+        self.empty_classes = sampler.empty_classes
+        self._sampler, self._num_clips, self._places, self._seed = sampler, num_clips, places, seed
+        self._drawn = 0
+
+    def draw(self, batch_size: int) -> Tensor:
+        rows = self._sampler.draw(batch_size)
+        # A batch has a counter of its own: of its four words, the second counts rows, the first the bits of a batch.
+        random = np.random.Philox(key=self._seed, counter=[0, self._drawn, 0, 0]).random_raw(batch_size)
+        self._drawn += batch_size
+        places = (random >> np.uint64(32)).astype(np.int64) & (self._places - 1)
+        return rows + self._num_clips * torch.from_numpy(places)
+
+    def state(self) -> State:
+        return {
+            "sampler": "placed",
+            "clips": self._num_clips,
+            "places": self._places,
+            "seed": self._seed,
+            "drawn": self._drawn,
+            "rows": self._sampler.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        _check_state(state, "placed", self._num_clips)
+        self._sampler.restore(state["rows"])
+        self._places, self._seed, self._drawn = state["places"], state["seed"], state["drawn"]
+
+
 SAMPLERS: dict[str, Callable[[Targets, int], Sampler]] = {
     "plain": Plain,
     "balanced": Balanced,
@@ -203,13 +240,14 @@ SAMPLERS: dict[str, Callable[[Targets, int], Sampler]] = {
 }
 
 
-def build_sampler(name: str, targets: Targets, seed: int) -> Sampler:
+def build_sampler(name: str, targets: Targets, seed: int, places: int = 1) -> Sampler:
     """Build the sampler `name` for the clips of `targets`.
 
     Args:
         name: plain, balanced, alternate or inverse_frequency.
         targets: labels of M clips.
         seed: 0 to 2**32 - 1.
+        places: of the source; above 1, rows are drawn with a place.
 
     Raises:
         UserError: an unknown name; no clips, or no labelled clip for a sampler that draws by labels.
@@ -218,7 +256,8 @@ def build_sampler(name: str, targets: Targets, seed: int) -> Sampler:
         raise UserError(f"there is no sampler {name!r}; choose {', '.join(SAMPLERS)}")
     if not len(targets):
         raise UserError("there are no clips to draw from; give recordings")
-    return SAMPLERS[name](targets, seed)
+    sampler = SAMPLERS[name](targets, seed)
+    return sampler if places == 1 else Placed(sampler, len(targets), places, seed)
 
 
 class RowStream:

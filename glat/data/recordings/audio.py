@@ -13,7 +13,7 @@ from ..parallel import in_parallel
 from .decoding import Facts, Header, UnreadableAudio, decode_mono
 from .level import max_of, wrong_peak
 
-_MARGIN_SECONDS = 0.5  # decoded beyond max_seconds, so that the resampler sees no end there
+MARGIN_SECONDS = 0.5  # decoded beyond what is wanted, so that the resampler sees no end there
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def read_samples(
     return hear(path, sample_rate_hz, max_seconds=max_seconds, stream=stream).samples
 
 
-def read_clip(path: Path, sample_rate_hz: int, max_seconds: float) -> Clip:
-    """Decode the first `max_seconds` of a file to int16; beside the clip itself it takes a few megabytes.
+def read_clip(path: Path, sample_rate_hz: int, max_seconds: float | None) -> Clip:
+    """Decode the first `max_seconds` of a file (None: all) to int16; beside the clip itself it takes a few megabytes.
 
     Raises:
         UnreadableAudio: as of `hear`.
@@ -152,7 +152,7 @@ def frames_for(seconds: float, rate_hz: int, sample_rate_hz: int | None) -> int:
     """How many samples of a file at `rate_hz` are decoded for a clip at `sample_rate_hz` (None: any other)."""
     if rate_hz == sample_rate_hz:
         return round(seconds * rate_hz)
-    return int((seconds + _MARGIN_SECONDS) * rate_hz) + 1
+    return int((seconds + MARGIN_SECONDS) * rate_hz) + 1
 
 
 def to_int16(samples: NDArray[np.float32]) -> NDArray[np.int16]:

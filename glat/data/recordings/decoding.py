@@ -62,9 +62,9 @@ class Facts:
 
 
 class _File:
-    """An open file: what its header says, and its blocks."""
+    """An open file: what its header says, and its blocks, at most so many samples from a first one on."""
 
-    def __init__(self, header: Header, blocks: Callable[[int | None], Iterator[Block]]) -> None:
+    def __init__(self, header: Header, blocks: Callable[[int | None, int], Iterator[Block]]) -> None:
         self.header, self.blocks = header, blocks
 
 
@@ -110,7 +110,7 @@ def decode_mono(
         meter = Meter(channel)
         with _opened(path, stream) as file:
             take = begin(file.header)
-            for block in file.blocks(frames(file.header)):
+            for block in file.blocks(frames(file.header), 0):
                 take(meter.mono(block))
             return file.header, meter
 
@@ -129,9 +129,39 @@ def decode_mono(
     return Facts(header, meter.samples, meter.peak, meter.clipped_share, remarks + meter.remarks())
 
 
+def decode_stretch(path: Path, first: int, frames: int, *, size: int, trusted: bool) -> Block:
+    """Mono samples [n] of a stretch of a file, at its own rate; channels that cancel there give way to the loudest.
+
+    Args:
+        first, frames: where the stretch begins, and its length; at most so many samples are returned.
+        size: of the file in bytes, when it was listed.
+        trusted: its bytes were found to be as its header says: they are not looked at again.
+
+    Raises:
+        UnreadableAudio: no such file, or another one by now; damaged there; NaN or infinite samples.
+        UserError: not enough memory.
+    """
+    if path.exists() and path.stat().st_size != size:
+        raise UnreadableAudio(path, "has changed since it was listed")
+    meter = Meter()
+    with _opened(path, None, Layout() if trusted else None) as file:
+        blocks = [block.copy() for block in file.blocks(frames, first)]
+    parts = [meter.mono(block) for block in blocks]
+    if (loudest := meter.cancelled()) is not None:
+        parts = [block[:, loudest] for block in blocks]
+    mono = np.concatenate([np.zeros(0, np.float32), *parts])
+    if not np.isfinite(mono).all():
+        raise UnreadableAudio(path, "holds NaN or infinite samples")
+    return mono
+
+
 @contextmanager
-def _opened(path: Path, stream: BinaryIO | None) -> Iterator[_File]:
-    """A file that can be decoded; what fails inside is UnreadableAudio."""
+def _opened(path: Path, stream: BinaryIO | None, layout: Layout | None = None) -> Iterator[_File]:
+    """A file that can be decoded; what fails inside is UnreadableAudio.
+
+    Args:
+        layout: of its bytes, where it is known.
+    """
     try:
         with ExitStack() as stack:
             if stream is None:
@@ -145,12 +175,12 @@ def _opened(path: Path, stream: BinaryIO | None) -> Iterator[_File]:
             if name := foreign.name_of(raw):
                 yield _foreign(path, name, raw, stack)
                 return
-            layout = examine(raw)
+            layout = layout or examine(raw)
             sources: list[Any] = [opened(raw, view) for view in layout.views]
             sources = sources or [path if stream is None else stream]
             files = [stack.enter_context(soundfile.SoundFile(source)) for source in sources]
             header = _header(path, files, layout)
-            yield _File(header, lambda limit: _blocks(path, files, layout, limit))
+            yield _File(header, lambda limit, first: _blocks(path, files, layout, limit, first))
     except Damaged as error:
         raise UnreadableAudio(path, str(error)) from error
     except foreign.CannotDecode as error:
@@ -215,20 +245,34 @@ def _odd(rate_hz: int, channels: int) -> tuple[str, ...]:
     return found if channels in _USUAL_CHANNELS else (*found, f"its header says an unusual {channels} channels")
 
 
-def _blocks(path: Path, files: list[Any], layout: Layout, limit: int | None) -> Iterator[Block]:
+def _blocks(path: Path, files: list[Any], layout: Layout, limit: int | None, first: int) -> Iterator[Block]:
     wanted = sum(file.frames for file in files)
     if files[0].subtype.startswith("MPEG"):  # whose samples libmpg123 guesses; `examine` has looked at their bytes
         wanted = layout.least_samples
-    wanted = max(wanted, layout.least_samples)
+    wanted = max(0, max(wanted, layout.least_samples) - first)
     at_most = 1 << 62 if limit is None else limit
     got = 0
-    for file in files:
+    for file, skip in _from(files, first):
         size = max(1, _BLOCK_VALUES // file.channels)
-        while got < at_most and len(block := file.read(min(size, at_most - got), dtype="float32", always_2d=True)):
+        if skip and file.seekable():
+            file.seek(skip)
+            skip = 0
+        while got < at_most and len(
+            block := file.read(min(size, at_most - got + skip), dtype="float32", always_2d=True)
+        ):
+            block, skip = block[skip:], max(0, skip - len(block))
             got += len(block)
             yield block
     if got < min(wanted, at_most):
         raise UnreadableAudio(path, f"is cut off or damaged: {got} of {wanted} samples decode")
+
+
+def _from(files: list[Any], first: int) -> Iterator[tuple[Any, int]]:
+    """The files from that of sample `first` on, and how many samples of each lie before it."""
+    for file in files:
+        if first < file.frames or file is files[-1]:
+            yield file, first
+        first = max(0, first - file.frames)
 
 
 def _foreign(path: Path, name: str, raw: BinaryIO, stack: ExitStack) -> _File:
@@ -243,4 +287,12 @@ def _foreign(path: Path, name: str, raw: BinaryIO, stack: ExitStack) -> _File:
         raise UnreadableAudio(path, f"has a sample rate of {audio.rate_hz} Hz")
     remarks = _odd(audio.rate_hz, audio.channels)
     header = Header(audio.rate_hz, audio.channels, audio.frames, name, False, False, remarks)
-    return _File(header, audio.blocks)
+    return _File(header, lambda limit, first: _after(audio.blocks(None if limit is None else first + limit), first))
+
+
+def _after(blocks: Iterator[Block], first: int) -> Iterator[Block]:
+    """What follows the first samples: PyAV seeks to packets, and what a packet decodes to depends on those before."""
+    for block in blocks:
+        if len(rest := block[first:]):
+            yield rest
+        first = max(0, first - len(block))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 FULL_SCALE = 32_766.5 / 32_768  # what 16 bits cannot pass, whatever decoder
 LOUDEST = 2.0  # of full scale: a decoder's overshoot stays below, samples on another scale do not
 SILENT = "is silent (only zeros)"
+SILENT_IN_16_BITS = "is silent in 16 bits"
 CLIPPED_SHARE = 1e-3
 CLIPPED = "it is clipped"
 _FAINT = 1e-3  # of full scale: -60 dB
@@ -111,7 +112,7 @@ def wrong_peak(peak: float) -> str | None:
     """Why samples of this peak make no clip: above twice full scale (another scale), or silent in 16 bits."""
     if not peak <= LOUDEST:  # nan, too: the resampler makes it of samples near the end of float32
         return f"peaks at {peak:.4g} times full scale: its samples are on another scale; scale it to ±1"
-    return None if np.float32(peak) * 32_767 >= 1 else "is silent in 16 bits"
+    return None if np.float32(peak) * 32_767 >= 1 else SILENT_IN_16_BITS
 
 
 def min_of(a: float, b: float) -> float:

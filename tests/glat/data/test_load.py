@@ -113,7 +113,7 @@ def test_files_that_a_csv_lists_and_that_are_missing_are_skipped(table):
 
 
 def test_clip_seconds_pads_and_cuts(folder):
-    long, short = (read(folder, clip_seconds=seconds).train for seconds in (0.8, 0.2))
+    long, short = (read(folder, clip_seconds=seconds, windows="off").train for seconds in (0.8, 0.2))
     assert long.waves.shape[1] == 12_800
     assert long.lengths.tolist() == [8_000] * 8
     assert not long.waves[:, 8_000:].any()

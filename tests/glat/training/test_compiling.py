@@ -142,7 +142,7 @@ def test_one_that_goes_wrong_later_is_left_at_the_next_report(lines, monkeypatch
 
     step, learner, load = compiled_run(lines, later, monkeypatch)
     step.try_out(learner, load)
-    bad_steps = BadSteps(tmp_path, ["a", "b"], lambda rows: load(), learner, step)
+    bad_steps = BadSteps(tmp_path, ["a", "b"].__getitem__, lambda rows: load(), learner, step)
     learner.learn(0, [load()])
     assert bad_steps.explain(learner.look(), {}) == []
     wrong[0] = True
