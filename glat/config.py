@@ -95,7 +95,8 @@ class DataConfig:
     all of it once. off: only the beginning of each recording. auto: on where times are labelled, and where more than a
     third of the audio would go unheard."""
     min_overlap: Annotated[float, Range(0, 3600, "seconds from 0 to 3600")] = 0.3
-    """Seconds of an event that must sound in a window for its class to be a label of it; of a shorter event or clip, all."""
+    """Seconds that an event must sound in a window for its class to be a label of it; of a shorter event, or in a
+    shorter clip, all of it."""
     mix: bool = False
     """Treat each recording of --data as one event, and mix soundscapes from these events."""
     clip_seconds: Annotated[float | None, Range(1e-3, 3600, "seconds, more than 0 and at most 3600")] = None
