@@ -19,7 +19,7 @@ from torch import nn
 from glat import data
 from glat.backbones import sample_rate_hz_of
 from glat.cli import reporting_user_errors
-from glat.config import TrainConfig, check, parse_train_config
+from glat.config import TrainConfig, check
 from glat.data import choose_loader
 from glat.data.loading.batches import Loading
 from glat.data.loading.samplers import build_sampler
@@ -31,6 +31,8 @@ from glat.ranks import ALONE, Ranks, joined
 from glat.runs import folder as run
 from glat.runs import lock
 from glat.runs.pretrained import initialise, match_network, read_init_from
+from glat.runs.results import of_ended
+from glat.settings.training import parse_train_config
 from glat.terminal import Console
 from glat.training import agreement, dry_run
 from glat.training.augment import augmentation
@@ -70,8 +72,14 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     # Config: what was asked, or what the run to go on with has recorded; the rest is chosen for this machine
     check(config)
     ranks.agree(agreement.of_program, config)
+    origins = config.origins
     config, checkpoint, notes = ranks.on_first(run.resumed, config)
     say(notes)
+    ended = ranks.on_first(of_ended, config, checkpoint)
+    if ended is not None:
+        say([ended.why])
+        say_results(ended.evaluation, ended.classes, config, ended.best, started)
+        return ended.evaluation
     torch.manual_seed(config.optim.seed)
     device = pick_device()
     precision = pick_precision(config.optim.amp, device, config.optim.amp_dtype)
@@ -127,8 +135,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
         return None
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
     reader = choose_loader(train, loading.loader, device)
-    say([*opening_lines(config, device, precision, sets, reader, ranks.size), *remark_lines(sets)])
-    folder = ranks.on_first(run.record, config, sets, facts)
+    say([*opening_lines(config, device, precision, sets, reader, ranks.size, origins), *remark_lines(sets)])
+    folder = ranks.on_first(run.record, config, sets, facts, origins, checkpoint)
     stop.folder = folder
     changed = ChangedFiles(folder, sets.stamps)
     ranks.on_first(changed.since_the_start)
@@ -192,12 +200,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     skipped = left_out.of_all(ranks)
     keeper.finish(result, classes, skipped)
     stop.over()
-    say([f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes"])
-    console.print(table(result))
-    say([*remarks(result, classes), *run.skipped_lines(skipped)])
-    if best.step:
-        say([f"best fused mAP {best.mean_ap:.3f} at step {best.step}: {run.BEST_WEIGHTS}"])
-    say([f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {shlex.quote(str(folder))}"])
+    say_results(result, classes, config, (best.step, best.mean_ap), started, run.skipped_lines(skipped))
     return result
 
 
@@ -205,6 +208,25 @@ def say(lines: Iterable[str]) -> None:
     """Print lines, on rank 0."""
     for line in lines:
         console.print(line)
+
+
+def say_results(
+    result: Evaluation,
+    classes: tuple[str, ...],
+    config: TrainConfig,
+    best: tuple[int, float],
+    started: float,
+    more: Iterable[str] = (),
+) -> None:
+    """Print Table 2 of the last evaluation and what belongs to it, on rank 0."""
+    say([f"{config.model.backbone}, {result.clips} evaluation clips, {len(classes)} classes"])
+    console.print(table(result))
+    say([*remarks(result, classes), *more])
+    if best[0]:
+        step_0 = "step 0, the untrained model, does not count"
+        say([f"best fused mAP {best[1]:.3f} at step {best[0]}: {run.BEST_WEIGHTS} ({step_0})"])
+    folder = shlex.quote(str(config.run.run_dir))
+    say([f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {folder}"])
 
 
 if __name__ == "__main__":

@@ -119,8 +119,8 @@ def _parse(name: str, arguments: Sequence[str]) -> Callable[[], int]:
 
 def _parse_sweep(arguments: Sequence[str]) -> "Sweep":
     """The flags of `glat sweep`; all others are train.py's, and are checked before a run starts."""
-    from .config import parse_train_config
     from .flags import parse
+    from .settings.training import parse_train_config
 
     command, flags = parse(_command("sweep"), arguments, "glat sweep", return_unknown_args=True)
     return replace(command, flags=tuple(flags), config=parse_train_config(flags))

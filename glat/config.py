@@ -6,10 +6,11 @@ comes at once.
 """
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .errors import UserError
@@ -22,6 +23,8 @@ class Range(NamedTuple):
     high: float
     wanted: str
 
+
+PRESET, FLAG = "preset", "flag"  # where a value comes from; see `TrainConfig.origins`
 
 CropPooling = Literal["max_mean", "max", "average", "linear", "exponential"]
 ClipPooling = Literal["own", "max", "average", "max_mean", "linear", "exponential", "attention"]
@@ -144,6 +147,8 @@ class OptimConfig:
     """B, clips per step: the total over all GPUs. The paper: 32."""
     iterations: Annotated[int | None, Range(1, 2**53, "1 step or more")] = None
     """Number of training steps. The paper: 800 000."""
+    epochs: Annotated[float | None, Range(1e-6, 1e9, "epochs, more than 0")] = None
+    """Instead of --iterations: how often every training clip is drawn; 2.5 is two and a half times."""
     max_minutes: Annotated[float | None, Range(1e-6, 1e9, "minutes, more than 0")] = None
     """Stop training after this many minutes, even before the last step."""
     learning_rate: Annotated[float | None, Range(1e-12, 1e3, "a step size above 0, such as 1e-3")] = None
@@ -194,6 +199,9 @@ class RunConfig:
     """Number of checkpoints to keep, besides the one of the best evaluation."""
     log_every: Annotated[int, Range(1, 2**53, "1 step or more")] = 10
     """Number of steps between progress reports; each waits once for the device."""
+    logger: tuple[Literal["tensorboard", "wandb", "mlflow", "none"], ...] = ("tensorboard",)
+    """Also write the curves for one or several of tensorboard, wandb (Weights & Biases), mlflow; or none. The run's
+    metrics.jsonl has them in any case."""
     dry_run: bool = False
     """Print the resolved config, parameters, FLOPs, memory and time per epoch; write nothing."""
 
@@ -210,13 +218,13 @@ class TrainConfig:
     feed: FeedConfig = field(default_factory=FeedConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
-    typed: ClassVar[frozenset[str]] = frozenset()  # flags that were typed, whatever their values; not recorded
+    # Where values come from, by name, whatever they are: `PRESET`, `FLAG`, or a line of a file. No part of the config.
+    origins: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
-    def with_typed(self, arguments: Sequence[str]) -> "TrainConfig":
-        """The same config, which knows the flags among `arguments` as typed."""
-        flags = {a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")}
+    def with_origins(self, origins: Mapping[str, str]) -> "TrainConfig":
+        """The same config, which knows where its values come from; `dataclasses.replace` forgets it."""
         config = replace(self)
-        object.__setattr__(config, "typed", frozenset(flags | {flag.removeprefix("no_") for flag in flags}))
+        object.__setattr__(config, "origins", dict(origins))
         return config
 
 
@@ -237,8 +245,11 @@ def released() -> TrainConfig:
 PRESETS = {"paper": paper, "released": released}
 
 
-def check(config: TrainConfig) -> None:
+def check(config: TrainConfig, recorded: bool = False) -> None:
     """Check every value, and the flags that contradict each other, before anything else happens.
+
+    Args:
+        recorded: the config of a run's folder, which holds the epochs that were asked and the iterations they are.
 
     Raises:
         UserError: a value of the wrong kind or outside its limits; flags that contradict each other.
@@ -246,8 +257,14 @@ def check(config: TrainConfig) -> None:
     parts: tuple[Any, ...] = (config.model, config.data, config.feed, config.optim, config.run)
     for part in parts:
         for name, value in vars(part).items():
-            if wanted := _wanted(_kinds(part.__class__)[name], value):
+            if wanted := what_is_wanted(kinds_of(part.__class__)[name], value):
                 raise UserError(f"--{name.replace('_', '-')} is {value!r}; {wanted}")
+    if config.optim.epochs and config.optim.iterations and not recorded:
+        raise UserError("--epochs and --iterations both say how long a run is; give one of the two")
+    if len(set(config.run.logger)) < len(config.run.logger):
+        raise UserError(f"--logger names one twice: {' '.join(config.run.logger)}")
+    if "none" in config.run.logger and len(config.run.logger) > 1:
+        raise UserError(f"--logger {' '.join(config.run.logger)}: none goes with no other; leave it out")
     if config.data.mix and config.data.data is None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
     if config.model.share_weights and (config.model.local_backbone or config.model.freeze_global):
@@ -270,7 +287,7 @@ def check(config: TrainConfig) -> None:
         )
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What a field may be."""
 
     base: Any  # bool, int, float, str, Path, or the tuple of a Literal's choices
@@ -280,12 +297,12 @@ class _Kind(NamedTuple):
 
 
 @cache
-def _kinds(part: Any) -> dict[str, _Kind]:
+def kinds_of(part: Any) -> dict[str, Kind]:
     """The kind of every field of a dataclass, by name."""
     return {name: _kind(hint) for name, hint in get_type_hints(part, include_extras=True).items()}
 
 
-def _kind(hint: Any) -> _Kind:
+def _kind(hint: Any) -> Kind:
     limits = None
     if get_origin(hint) is Annotated:
         hint, *extras = get_args(hint)
@@ -297,16 +314,19 @@ def _kind(hint: Any) -> _Kind:
         base = get_args(base)[0]
     if get_origin(base) is Literal:
         base = get_args(base)
-    return _Kind(base, type(None) in options, several, limits)
+    return Kind(base, type(None) in options, several, limits)
 
 
-def _wanted(kind: _Kind, value: Any) -> str | None:
+def what_is_wanted(kind: Kind, value: Any) -> str | None:
     """What is wanted in place of a value; None where it is fine."""
     if value is None:
         return None if kind.optional else "give a value"
     if kind.several:
-        fits = isinstance(value, tuple) and all(isinstance(item, kind.base) for item in value)
-        return None if fits else "wanted a list"
+        if not isinstance(value, tuple) or (isinstance(kind.base, tuple) and not value):
+            return "wanted a list"
+        one = Kind(kind.base, False, False, kind.limits)
+        found = [what_is_wanted(one, item) for item in value]
+        return "wanted a list" if "wanted a text" in found else next(filter(None, found), None)
     if isinstance(kind.base, tuple):
         return None if value in kind.base else f"choose one of {', '.join(kind.base)}"
     if kind.base in (int, float):
@@ -318,32 +338,12 @@ def _wanted(kind: _Kind, value: Any) -> str | None:
     return None if isinstance(value, kind.base) else f"wanted {names[kind.base]}"
 
 
-def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
-    """Parse the flags of train.py over the values of ``--preset``.
-
-    Raises:
-        UserError: an unknown preset. Unknown flags and values print what is known and exit with status 2.
-    """
-    from .flags import parse  # half a second, which a program that builds its config itself does not pay
-
-    preset = "paper"
-    for i, argument in enumerate(arguments):
-        if argument == "--preset" and i + 1 < len(arguments):
-            preset = arguments[i + 1]
-        elif argument.startswith("--preset="):
-            preset = argument.removeprefix("--preset=")
-    if preset not in PRESETS:
-        raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    config: TrainConfig = parse(TrainConfig, arguments, "train.py", PRESETS[preset]())
-    return config.with_typed(arguments)
-
-
 def to_json(config: Any) -> dict[str, Any]:
     """Plain types of a config, for a run's folder; `from_json` takes them back."""
     return {
         key: to_json(value) if is_dataclass(value) else str(value) if isinstance(value, Path) else value
         for key, value in vars(config).items()
-        if key != "typed"
+        if key != "origins"
     }
 
 
@@ -364,7 +364,7 @@ def from_json(values: Any) -> TrainConfig:
     """
 
     def part(name: str, kind: type) -> Any:
-        kinds, entries = _kinds(kind), values.get(name)
+        kinds, entries = kinds_of(kind), values.get(name)
         if not isinstance(entries, dict):
             raise UserError(f"the recorded config has no entries {name!r}")
         if kind is DataConfig:
@@ -382,11 +382,11 @@ def from_json(values: Any) -> TrainConfig:
     if (preset := values.get("preset")) not in list(PRESETS):
         raise UserError(f"the recorded config has the preset {preset!r}; wanted one of {', '.join(PRESETS)}")
     config = TrainConfig(preset=preset, **made)
-    check(config)
+    check(config, recorded=True)
     return config
 
 
-def _from_json(kind: _Kind, value: Any) -> Any:
+def _from_json(kind: Kind, value: Any) -> Any:
     if kind.several and isinstance(value, list):
         return tuple(value)
     return Path(value) if kind.base is Path and isinstance(value, str) else value

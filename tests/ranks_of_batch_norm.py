@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from glat.config import parse_train_config
 from glat.ranks import joined
+from glat.settings.training import parse_train_config
 
 spec = importlib.util.spec_from_file_location("train", Path(__file__).resolve().parents[1] / "train.py")
 train = importlib.util.module_from_spec(spec)

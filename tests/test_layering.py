@@ -54,7 +54,7 @@ ROOMS = [
     *("data.targets", "data.parallel", "data.names", "data.stamps", "data.clips", "data.labels"),
     *("data.recordings", "data.packs", "data.windows", "data.soundscapes", "data.loading"),
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
-    *("evaluation", "runs", "outputs", "sweep"),
+    *("evaluation", "runs", "settings", "outputs", "sweep"),
     *("tagging", "plots", "training"),
     *("commands", "cli", "__main__"),
 ]

@@ -24,8 +24,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from glat.backbones import BACKBONES
 from glat.cli import reporting_user_errors
 from glat.commands.evaluate import Evaluate
-from glat.config import parse_train_config
 from glat.errors import UserError
+from glat.files import to_json_text
+from glat.settings.training import parse_train_config
+from glat.training import keeper
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,10 +91,13 @@ def test_talnet_is_trained_on_standardised_input(tmp_path):
 
 def test_says_first_what_was_chosen_and_last_table_2(run_folder):
     folder, said = run_folder
-    first = said.splitlines()[:6]
-    for word, line in zip(("device", "network", "data", "clips", "training", "run folder"), first, strict=True):
-        assert line.startswith(word)
-    assert "--iterations, --batch-size" in first[4]
+    lines = said.splitlines()
+    first = lines[: next(i for i, line in enumerate(lines) if line.startswith(("note", "step 0")))]
+    words = ("device", "network", "data", "clips", "training", "settings", "run folder")
+    assert [line[:12].strip() for line in first if line[0] != " "] == list(words)
+    assert all(len(line) <= 80 or (line.startswith("run folder") and " " not in line[12:-10]) for line in first)
+    assert "12 iterations of 4 clips (--iterations, --batch-size)" in " ".join(said.split())
+    assert "settings    from flags: " in said
     for row in ("global", "local", "fused", "mAP", "mAUC", "d'"):
         assert row in said
     assert "2 recordings were left out" in said
@@ -127,6 +132,21 @@ def test_the_runs_folder_holds_everything(run_folder):
     assert steps[0] == 0
     assert steps[-1] == 12
     assert steps == sorted(steps)
+
+
+def test_a_run_that_has_ended_says_so_at_once_and_is_not_evaluated_again(run_folder, monkeypatch, capsys):
+    folder, said = run_folder
+    module = train_module()
+    with monkeypatch.context() as patched:
+        patched.setattr(module.data, "load", lambda *arguments, **options: pytest.fail("it reads its recordings"))
+        result = module.main(parse_train_config(["--resume", str(folder)]))
+    again = capsys.readouterr().out
+    assert again.startswith(f"{folder} has ended: 12 of 12 steps; these are its results\n")
+    table = said[said.index("cnn10, ") : said.index("2 recordings were left out")]
+    assert table in again
+    found = json.loads((folder / "evaluation.json").read_text())
+    assert json.loads(to_json_text(result.to_json(("noise", "tone")))).items() <= found.items()
+    assert said.count("(step 0, the untrained model, does not count)") == 1
 
 
 def test_loss_falls(run_folder):
@@ -391,6 +411,31 @@ def test_flags_over_the_presets():
     paper = parse_train_config(["--backbone", "resnet38", "--amp", "--eval-folds", "4", "5"])
     assert (paper.model.backbone, paper.optim.amp, paper.data.eval_folds) == ("resnet38", True, ("4", "5"))
     assert not paper.model.freeze_global
+
+
+def test_epochs_are_turned_into_steps_and_may_be_more_when_a_run_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(keeper.Keeper, "_show", lambda *arguments: None)  # pictures take most of the time
+    monkeypatch.setattr(keeper, "plot_curves", lambda runs, path: None)
+
+    def run(*flags):
+        module = train_module()
+        module.main(parse_train_config([*BUILT_IN, *flags, "--schedule", "constant", "--run-dir", str(tmp_path / "r")]))
+        record = json.loads((tmp_path / "r" / "config.json").read_text())
+        return record["config"]["optim"], record["from"], " ".join(capsys.readouterr().out.split())
+
+    optim, where, said = run("--epochs", "0.5")
+    assert (optim["epochs"], optim["iterations"]) == (0.5, 2), "12 clips, 4 a step"
+    assert (where["epochs"], where["iterations"], where["learning_rate"]) == ("flag", "epochs", "chosen")
+    assert "2 iterations of 4 clips, 0.5 epochs (--epochs)" in said
+    optim, where, said = run("--epochs", "1", "--resume", "auto")
+    assert (optim["epochs"], optim["iterations"]) == (1.0, 3)
+    assert "going on after step 2" in said
+    with pytest.raises(UserError, match="--epochs 0.3 is 1 iterations, and the run in .* has made 3 steps; give more"):
+        run("--epochs", "0.3", "--resume", "auto")
+    optim, where, said = run("--iterations", "3", "--resume", "auto")
+    assert "has ended: 3 of 3 steps" in said
+    with pytest.raises(UserError, match="--epochs and --iterations both say how long a run is; give one of the two"):
+        run("--epochs", "1", "--iterations", "3")
 
 
 def test_amp_without_native_bfloat16_says_so_and_stays_in_float32(monkeypatch):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from glat.config import parse_train_config
 from glat.errors import UserError
 from glat.runs.folder import COMPILED
+from glat.settings.training import parse_train_config
 from glat.training import compiling
 
 ROOT = Path(__file__).resolve().parents[1]

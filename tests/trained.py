@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from glat import cli
-from glat.config import parse_train_config
+from glat.settings.training import parse_train_config
 
 ROOT = Path(__file__).resolve().parents[1]
 

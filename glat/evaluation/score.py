@@ -1,7 +1,7 @@
 """Scores of a model on a set of clips (the paper's Table 2), and how often its crops hit the events."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +18,7 @@ from ..inference import for_inference
 from ..model import GlobalLocal
 from ..ranks import ALONE, Ranks
 from ..terminal import Table
-from .metrics import Metrics, evaluate_scores
+from .metrics import Metrics, d_prime, evaluate_scores
 
 STREAMS = ("global", "local", "fused")
 
@@ -51,6 +51,7 @@ class Evaluation:
             name: {
                 **m.means(),
                 "ap": {c: float(x) for c, x in zip(classes, m.ap, strict=True) if np.isfinite(x)},
+                "auc": {c: float(x) for c, x in zip(classes, m.auc, strict=True) if np.isfinite(x)},
             }
             for name, m in self.metrics.items()
         }
@@ -63,6 +64,21 @@ class Evaluation:
             "hits": vars(self.hits) if self.hits else None,
             "crop_starts": vars(self.starts),
         }
+
+
+def from_json(found: Mapping[str, Any], classes: tuple[str, ...]) -> Evaluation:
+    """The evaluation that `Evaluation.to_json` wrote; KeyError where it holds no AUC, as an older glat wrote it."""
+    left_out = tuple(k for k, name in enumerate(classes) if name in set(found["left_out"]))
+
+    def metrics(row: Mapping[str, Any]) -> Metrics:
+        ap, auc = (np.array([row[name].get(c, math.nan) for c in classes], np.float64) for name in ("ap", "auc"))
+        mean_ap, mean_auc = (math.nan if row[name] is None else float(row[name]) for name in ("mAP", "mAUC"))
+        return Metrics(mean_ap, mean_auc, d_prime(mean_auc), ap, auc, left_out)
+
+    hits, by_stream = found["hits"], {name: metrics(found["streams"][name]) for name in STREAMS}
+    if hits is not None:
+        hits = CropHits(**hits | {"by_chance": math.nan if hits["by_chance"] is None else hits["by_chance"]})
+    return Evaluation(by_stream, hits, found["clips"], found["clips_sha256"], CropStarts(**found["crop_starts"]))
 
 
 @dataclass(frozen=True)

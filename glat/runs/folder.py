@@ -4,37 +4,37 @@ import hashlib
 import json
 import os
 import re
-import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backbones.own import refuse_unnamed
-from ..config import PRESETS, CropPooling, TrainConfig, UnknownEntryError, from_json, to_json
+from ..config import CropPooling, TrainConfig, UnknownEntryError, from_json, to_json
 from ..data import Data, Skipped
 from ..errors import UserError, first_line, warn
 from ..files import remove_temporary, replaced, write_json
 from . import checkpoints, lock
 from .digests import digest_of, from_line, read_record, to_line, write_record
+from .going_on import LENGTH, going_on, origins_of, refuse_fewer_steps
 
 CONFIG, SKIPPED, METRICS = "config.json", "skipped.json", "metrics.jsonl"
 COMPILED = "compiled.json"  # what torch.compile took, or why the run goes without it
 RECORDINGS = "recordings.safetensors"  # size, time and inode of every file behind the clips
 WEIGHTS, BEST_WEIGHTS = "model.safetensors", "best.safetensors"  # of the last checkpoint; of the best evaluation
 EVALUATION = "evaluation.json"  # of the run's end
+LOGGERS = "loggers.json"  # under which names wandb and MLflow know the run
 THRESHOLDS = "thresholds.json"  # what `glat evaluate --thresholds` found
 _RECORDED = re.compile(
-    rf"{SKIPPED}|{METRICS}|{COMPILED}|{EVALUATION}|{THRESHOLDS}|{WEIGHTS}|{BEST_WEIGHTS}|{RECORDINGS}|"
+    rf"{SKIPPED}|{METRICS}|{COMPILED}|{EVALUATION}|{THRESHOLDS}|{LOGGERS}|{WEIGHTS}|{BEST_WEIGHTS}|{RECORDINGS}|"
     rf"nan-.*|events\.out\.tfevents.*|{checkpoints.FOLDER}/.*"
 )
 MOST_SAMPLES = 3600 * 192_000  # of a clip: an hour at the highest rate of recordings
-# Flags that a resumed run may change: how a process runs, not what it computes; and how long a run is.
-CHANGEABLE = ("run_dir", "resume", "keep", "on_nan", "max_minutes", "workers", "iterations")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ def resumed(config: TrainConfig) -> Resumed:
             resume that holds none; a flag that is given, differs from the record and may not change; weights whose
             checkpoints are gone; checkpoints, all of them damaged.
     """
-    folder, resume, typed = config.run.run_dir, config.run.resume, config.typed
+    folder, resume = config.run.run_dir, config.run.resume
+    origins = config.origins
     if config.run.dry_run:
         return Resumed(config, None, [])  # writes nothing, so it may look at any settings
     if resume not in (None, "auto"):
@@ -108,17 +109,13 @@ def resumed(config: TrainConfig) -> Resumed:
     asked, found = config.model, recorded.model
     refuse_unnamed([found.backbone], [asked.backbone], folder, "--backbone {name}")
     refuse_unnamed([found.local_backbone], [asked.local_backbone or ""], folder, "--local-backbone {name}")
-    going_on = _going_on(config, typed, recorded, folder)
+    continued = going_on(config, origins, recorded, folder)
     lock.take(folder)
     checkpoint, notes = checkpoints.newest(folder)
-    if checkpoint is not None and (done := int(checkpoint.stem)) > (going_on.optim.iterations or done):
-        raise UserError(
-            f"--iterations is {going_on.optim.iterations}, and the run in {folder} has made {done} steps; give more, "
-            "or leave it out"
-        )
+    refuse_fewer_steps(continued, checkpoint, folder)
     if checkpoint is None and (folder / WEIGHTS).exists():
         raise UserError(f"{folder} has weights and no checkpoint: it cannot go on, and starting anew would lose them")
-    return Resumed(going_on, checkpoint, notes)
+    return Resumed(continued, checkpoint, notes)
 
 
 def _absolute(config: TrainConfig) -> TrainConfig:
@@ -129,45 +126,20 @@ def _absolute(config: TrainConfig) -> TrainConfig:
     return replace(config, model=resolved(config.model), data=resolved(config.data))
 
 
-def _going_on(asked: TrainConfig, typed: Collection[str], recorded: TrainConfig, folder: Path) -> TrainConfig:
-    """The recorded config with the flags that are given now and may change.
-
-    A flag is given where it was typed, or has another value than its default (a config that Python code made).
-
-    Raises:
-        UserError: a flag that is given, differs from the record and may not change.
-    """
-    if asked.preset != recorded.preset and ("preset" in typed or asked.preset != TrainConfig().preset):
-        raise UserError(f"--preset is {asked.preset}, and the run in {folder} has {recorded.preset}; give that")
-    default = PRESETS[asked.preset]()
-    parts = {}
-    for part in ("model", "data", "feed", "optim", "run"):
-        changes = {}
-        for name, value in vars(getattr(asked, part)).items():
-            before = getattr(getattr(recorded, part), name)
-            given = name in typed or value != getattr(getattr(default, part), name)
-            if not given or value == before:
-                continue
-            if name not in CHANGEABLE:
-                raise UserError(
-                    f"--{name.replace('_', '-')} is {value}, and the run in {folder} has {before}; "
-                    "leave it out to go on with it"
-                )
-            if name == "iterations" and recorded.optim.schedule != "constant":
-                raise UserError(
-                    f"--iterations is {value}, and the learning rate of the run in {folder} falls to zero at step "
-                    f"{before} (--schedule {recorded.optim.schedule}): start a new run from its weights with "
-                    f"--init-from {shlex.quote(str(folder))}, or one with --schedule constant, which can be made longer"
-                )
-            changes[name] = value
-        parts[part] = replace(getattr(recorded, part), **changes)
-    return replace(recorded, **parts)
-
-
-def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
+def record(
+    config: TrainConfig,
+    data: Data,
+    facts: Mapping[str, str],
+    origins: Mapping[str, str] = MappingProxyType({}),
+    checkpoint: Path | None = None,
+) -> Path:
     """Write the resolved config, what was left out of the data, and the facts that the numbers depend on.
 
     Now that nothing more can be refused, what a killed process left of its temporary files is removed.
+
+    Args:
+        origins: of what was asked; see `TrainConfig.origins`.
+        checkpoint: that a resumed run goes on from.
 
     Returns:
         The run's folder, made where it is missing. A resumed run keeps the record it has.
@@ -186,12 +158,17 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
                 f"the recordings are not those that {folder} was started with{_newly_left_out(folder, data)}; "
                 "restore them to go on, or start a new run"
             )
+        refuse_fewer_steps(config, checkpoint, folder)
         if not (folder / SKIPPED).exists():  # killed between the two files
             write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
         remove_temporary(folder, folder / checkpoints.FOLDER)
-        if recorded.config.optim.iterations != config.optim.iterations:
+        before, now = ({name: getattr(c.optim, name) for name in LENGTH} for c in (recorded.config, config))
+        if before != now:
             entries, _ = read_record(folder / CONFIG)
-            entries["config"]["optim"]["iterations"] = config.optim.iterations
+            entries["config"]["optim"] |= now
+            where = {name: origin for name, origin in origins_of(config, origins).items() if name in LENGTH}
+            if isinstance(entries.get("from"), dict):
+                entries["from"] = {n: o for n, o in entries["from"].items() if n not in LENGTH} | where
             write_record(folder / CONFIG, entries)
         return folder
     entries = {
@@ -200,6 +177,7 @@ def record(config: TrainConfig, data: Data, facts: Mapping[str, str]) -> Path:
         "clip_samples": data.train.clip_samples,
         "fingerprint": fingerprint,
         "facts": dict(facts),
+        "from": origins_of(config, origins),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

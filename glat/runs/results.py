@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..config import TrainConfig
 from ..errors import UserError, warn
-from ..evaluation.score import STREAMS
-from .digests import read_record, write_record
-from .folder import EVALUATION
+from ..evaluation.score import STREAMS, Evaluation, from_json
+from .digests import read_record, read_weights, write_record
+from .folder import BEST_WEIGHTS, EVALUATION, WEIGHTS, open_run
 
 
 def write_evaluation(folder: Path, found: Mapping[str, Any]) -> None:
@@ -36,6 +37,44 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
             "evaluates again"
         ) from None
     return found
+
+
+class Ended(NamedTuple):
+    """What a run left that has nothing more to do."""
+
+    evaluation: Evaluation
+    classes: tuple[str, ...]
+    best: tuple[int, float]  # step and fused mAP of the best evaluation; step 0: none
+    why: str  # what to say of it
+
+
+def of_ended(config: TrainConfig, checkpoint: Path | None) -> Ended | None:
+    """The results of a run that has made all its steps, or was ended by ``--patience``, and was written whole.
+
+    None where there is something left to do, be it to write a file anew that is missing or damaged; and of a run of an
+    older glat, which did not record at which step it was evaluated.
+
+    Args:
+        config: of the run that is to go on.
+        checkpoint: that it would go on from.
+    """
+    folder, steps = config.run.run_dir, config.optim.iterations
+    if checkpoint is None or folder is None or steps is None:
+        return None
+    try:
+        found = read_evaluation(folder)
+        if found is None or found["step"] != int(checkpoint.stem) or not (found["step"] >= steps or found["idle"]):
+            return None
+        best_step, best_mean_ap = found["best"]["step"], found["best"]["fused_mAP"]
+        for name in (WEIGHTS, *([BEST_WEIGHTS] if best_step else [])):
+            read_weights(folder / name)
+        classes = open_run(folder).classes
+        result = from_json(found, classes)
+    except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    idle = f", stopped after {found['idle']}" if found["step"] < steps else ""
+    why = f"{folder} has ended: {found['step']} of {steps} steps{idle}; these are its results"
+    return Ended(result, classes, (best_step, best_mean_ap), why)
 
 
 def _check(found: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from ..data import Batch
 from ..files import to_json_text
 from ..machine import peak_memory_bytes
 from .learner import Learner
+from .settings import steps_of
 from .step import TrainingStep
 
 MEASURED_STEPS = 3
@@ -45,7 +46,7 @@ def lines(
     model = learner.model
     trained, parameters = (sum(p.numel() for p in of) for of in (learner.trained, model.parameters()))
     held = _bytes(model.state_dict()) + _bytes(learner.state_dict()) + 4 * trained  # and gradients
-    epoch = -(-clips // batch_size)
+    epoch = steps_of(1, clips, config.feed.drawn(batch_size))
     return [
         *to_json_text(to_json(config), indent=2).splitlines(),
         f"parameters  {parameters:,}, of which {trained:,} are trained",

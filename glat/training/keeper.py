@@ -173,5 +173,8 @@ class Keeper:
         self._curves.close()
         self._remove_old()
         run.write_json(self.folder / run.SKIPPED, [vars(one) for one in skipped])
-        write_evaluation(self.folder, result.to_json(classes))
+        best = self.best
+        idle = best.why_idle() if best.exhausted(self.config.optim.patience) else None
+        about = {"step": best.last, "best": {"step": best.step, "fused_mAP": best.mean_ap}, "idle": idle}
+        write_evaluation(self.folder, result.to_json(classes) | about)
         plot_curves([Recorded.of(self.folder)], self.folder / "curves.png")

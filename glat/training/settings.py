@@ -1,12 +1,18 @@
 """The settings of a run that were left to this machine, and the opening lines that say what was chosen."""
 
-from collections.abc import Callable
+import math
+import os
+import re
+import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-from ..config import FeedConfig, ModelConfig, TrainConfig
+from ..config import FLAG, PRESET, FeedConfig, ModelConfig, TrainConfig
 from ..data import Data
 from ..data.loading.batches import Choice
 from ..errors import UserError
@@ -21,6 +27,8 @@ CPU_BUDGET_SECONDS = 220.0
 
 CPU_MAX_MINUTES = 5.0
 SHOWN_REMARKS = 3
+WIDTH, INDENT = 80, 12  # of the opening lines, in columns: a terminal's, and so that a log can be read beside others
+_LINE = re.compile(r":\d+$")  # of a file
 
 
 def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
@@ -69,7 +77,7 @@ def choose_steps(
     """
     on_gpu = device.type == "cuda"
     optim, run = config.optim, config.run
-    if optim.iterations is None and optim.max_minutes is None and not on_gpu:
+    if optim.iterations is None and optim.epochs is None and optim.max_minutes is None and not on_gpu:
         optim = replace(optim, max_minutes=CPU_MAX_MINUTES)
     parts = ranks * optim.accumulate
     batch_size = optim.batch_size or max(parts, min(32 if on_gpu else 16, num_clips) // parts * parts)
@@ -83,7 +91,9 @@ def choose_steps(
             f"together; choose a multiple of {parts}"
         )
     iterations = optim.iterations
-    if iterations is None and on_gpu:
+    if iterations is None and optim.epochs is not None:
+        iterations = steps_of(optim.epochs, num_clips, config.feed.drawn(batch_size))
+    elif iterations is None and on_gpu:
         iterations = min(800_000, max(2_000, 40 * num_clips // batch_size))
     elif iterations is None:
         iterations = max(
@@ -98,33 +108,89 @@ def choose_steps(
     )
 
 
+def steps_of(epochs: float, num_clips: int, drawn: int) -> int:
+    """Steps in which every clip is drawn `epochs` times, the last one whole.
+
+    Args:
+        num_clips: clips to train on.
+        drawn: clips of a step, of all ranks together; twice the batch where clips are mixed in pairs.
+    """
+    return max(1, math.ceil(round(epochs * num_clips / drawn, 6)))  # 0.3 epochs of 10 clips are 3 clips
+
+
 def opening_lines(
-    config: TrainConfig, device: torch.device, precision: Precision, data: Data, reader: Choice, ranks: int
+    config: TrainConfig,
+    device: torch.device,
+    precision: Precision,
+    data: Data,
+    reader: Choice,
+    ranks: int,
+    origins: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it."""
+    """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it.
+
+    Args:
+        origins: see `TrainConfig.origins`.
+    """
     model, optim = config.model, config.optim
     train, evaluation = data.train, data.evaluation
     seconds = train.clip_samples / train.sample_rate_hz
     mode = mode_for(optim, device)
     compiled = "" if mode == "off" else f", compiled in mode {mode}"
-    lines = [
-        f"device      {f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason} (--amp){compiled} "
-        "(--compile)",
-        f"network     {_streams(model)} at width {model.width:g} (--backbone, --width), "
-        f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
-        f"dropout x {model.dropout_scale:g} (--dropout-scale), "
-        f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), preset {config.preset}",
-        f"data        {len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
-        f"{len(train.classes)} classes, {_count(recordings_in(data.skipped), 'recording')} left out "
-        "(--data, --clip-seconds)",
-        f"clips       from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}",
-        f"training    {optim.iterations} iterations of {optim.batch_size} clips"
-        f"{f', at most {optim.max_minutes:g} minutes' if optim.max_minutes else ''}, learning rate "
-        f"{optim.learning_rate:g}, {optim.schedule} (--iterations, --batch-size, --max-minutes, --learning-rate, "
-        f"--schedule), seed {optim.seed}",
-        f"run folder  {config.run.run_dir} (--run-dir)",
-    ]
-    return lines + ([f"warning: {precision.warning}"] if precision.warning else [])
+    epochs = optim.epochs
+    length = f"{optim.iterations} iterations of {optim.batch_size} clips"
+    lines = {
+        "device": [
+            f"{f'{ranks} x ' if ranks > 1 else ''}{device_name(device)}, {precision.reason}{compiled} "
+            "(--amp, --compile)",
+        ],
+        "network": [
+            f"{_streams(model)} at width {model.width:g} (--backbone, --width), "
+            f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), "
+            f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
+            f"dropout x {model.dropout_scale:g} (--dropout-scale), preset {config.preset}",
+        ],
+        "data": [
+            f"{len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
+            f"{_count(len(train.classes), 'class')}, {_count(recordings_in(data.skipped), 'recording')} left out "
+            "(--data, --clip-seconds)",
+        ],
+        "clips": [f"from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}"],
+        "training": [
+            f"{length}{f', {epochs:g} epochs (--epochs)' if epochs else ' (--iterations, --batch-size)'}"
+            f"{f', at most {optim.max_minutes:g} minutes (--max-minutes)' if optim.max_minutes else ''}, learning rate "
+            f"{optim.learning_rate:g}, {optim.schedule} (--learning-rate, --schedule), seed {optim.seed}",
+        ],
+        "settings": _settings(config, origins),
+        "run folder": [f"{config.run.run_dir} (--run-dir)"],
+    }
+    found = [line for name, texts in lines.items() for text in texts for line in _labelled(name, text)]
+    return found + ([f"warning: {precision.warning}"] if precision.warning else [])
+
+
+def _labelled(name: str, text: str) -> list[str]:
+    """A text as lines of `WIDTH` columns, the first with its name; what can be copied, as paths are, stays whole."""
+    indent = " " * INDENT
+    return textwrap.wrap(
+        f"{name:<{INDENT}}{text}", WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _settings(config: TrainConfig, origins: Mapping[str, str]) -> list[str]:
+    """Which values are no defaults, by where they come from."""
+    default = TrainConfig()
+    parts = [(default, config), *((getattr(default, p), getattr(config, p)) for p in vars(config) if p != "preset")]
+    equal = {name for before, now in parts for name, value in vars(now).items() if getattr(before, name) == value}
+    by_place: dict[str, list[str]] = {}
+    for name, origin in origins.items():
+        if name not in equal and name not in ("run_dir", "resume"):
+            place = {PRESET: f"preset {config.preset}", FLAG: "flags"}.get(origin) or _LINE.sub("", origin)
+            by_place.setdefault(place, []).append(name)
+    return [f"from {_shortest(place)}: {', '.join(names)}" for place, names in by_place.items()]
+
+
+def _shortest(path: str) -> str:
+    return min(path, os.path.relpath(path), key=len) if Path(path).is_absolute() else path
 
 
 def remark_lines(data: Data) -> list[str]:
@@ -142,7 +208,7 @@ def remark_lines(data: Data) -> list[str]:
 
 
 def _count(number: int, of: str) -> str:
-    return f"{number} {of}{'' if number == 1 else 's'}"
+    return f"{number} {of}{'' if number == 1 else 'es' if of.endswith('s') else 's'}"
 
 
 def _hearing(feed: FeedConfig) -> str:

@@ -21,9 +21,9 @@ from cases import labels, listing, packs
 import glat.data
 from glat.commands.check_data import CheckData
 from glat.commands.pack import Pack
-from glat.config import parse_train_config
 from glat.data.packs import write
 from glat.errors import UserError
+from glat.settings.training import parse_train_config
 from glat.tagging.reading import FileSource
 from glat.training import dry_run
 

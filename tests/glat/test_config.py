@@ -13,16 +13,16 @@ from glat.config import (
     CropPooling,
     DataConfig,
     TrainConfig,
-    _kinds,
     check,
     from_json,
-    parse_train_config,
+    kinds_of,
     to_json,
 )
 from glat.data.loading.batches import LOADERS
 from glat.data.loading.samplers import SAMPLERS
 from glat.errors import UserError
 from glat.pooling import POOLINGS
+from glat.settings.training import parse_train_config
 
 PARTS = ("model", "data", "feed", "optim", "run")
 
@@ -30,14 +30,14 @@ PARTS = ("model", "data", "feed", "optim", "run")
 def test_the_choices_are_those_that_the_library_has():
     assert set(get_args(ClipPooling)) == {"own", *POOLINGS}
     assert set(get_args(CropPooling)) == {*POOLINGS} - {"attention"}  # that has weights of its own
-    kinds = _kinds(type(TrainConfig().feed))
+    kinds = kinds_of(type(TrainConfig().feed))
     assert set(kinds["loader"].base) == set(LOADERS)
     assert set(kinds["sampler"].base) == set(SAMPLERS)
 
 
 def test_every_number_has_limits():
     for part in PARTS:
-        for name, kind in _kinds(type(getattr(TrainConfig(), part))).items():
+        for name, kind in kinds_of(type(getattr(TrainConfig(), part))).items():
             assert (kind.limits is not None) == (kind.base in (int, float)), name
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glat.config import TrainConfig, from_json, paper, parse_train_config, released, to_json
+from glat.config import TrainConfig, from_json, paper, released, to_json
 from glat.data import Clips, Data, Skipped, Targets
 from glat.errors import UserError
 from glat.files import replaced
@@ -15,6 +15,7 @@ from glat.model import build_model
 from glat.runs import checkpoints, digests
 from glat.runs import folder as run
 from glat.runs.weights import load_model, save_weights
+from glat.settings.training import parse_train_config
 
 
 def config(folder, **model):

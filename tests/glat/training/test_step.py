@@ -12,7 +12,7 @@ from glat.data import Batch
 from glat.errors import UserError
 from glat.machine import Precision
 from glat.model import GlobalLocal, build_model
-from glat.training.settings import choose_model, choose_steps
+from glat.training.settings import choose_model, choose_steps, steps_of
 from glat.training.step import TrainingStep, learning_rate_factor, time_a_step
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -96,3 +96,19 @@ def test_inductor_compiles_a_training_step_once_and_gives_its_gradients():
                 torch.testing.assert_close(parameter.grad, gradient)
             model.zero_grad()
     assert not any("_orig_mod" in name for name in step.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("epochs", "drawn", "steps"),
+    [(1, 16, 50), (1, 15, 54), (2.5, 16, 125), (0.1, 16, 5), (1e-6, 16, 1), (0.3, 80, 3), (1, 32, 25)],
+)
+def test_epochs_count_the_clips_that_a_step_draws(epochs, drawn, steps):
+    assert steps_of(epochs, 800, drawn) == steps
+
+
+def test_epochs_of_all_ranks_and_of_pairs():
+    asked = TrainConfig(optim=OptimConfig(epochs=2, batch_size=20))
+    assert choose_steps(asked, CPU, 800, lambda _: pytest.fail("it is timed"), ranks=2).optim.iterations == 80
+    assert choose_steps(asked, GPU, 800, lambda _: 1.0).optim.max_minutes is None
+    paired = TrainConfig(optim=OptimConfig(epochs=2, batch_size=20), feed=FeedConfig(mixup="paired"))
+    assert choose_steps(paired, CPU, 800, lambda _: 1.0).optim.iterations == 40, "a step draws 40 clips"

@@ -1,0 +1,1 @@
+"""Settings in files: of a run, and of a sweep."""
