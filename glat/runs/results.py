@@ -8,7 +8,7 @@ from ..config import TrainConfig
 from ..errors import UserError, warn
 from ..evaluation.score import STREAMS, Evaluation, from_json
 from .digests import read_record, read_weights, write_record
-from .folder import BEST_WEIGHTS, EVALUATION, WEIGHTS, open_run
+from .folder import BEST_WEIGHTS, EVALUATION, WEIGHTS, open_run, read_metrics
 
 
 def write_evaluation(folder: Path, found: Mapping[str, Any]) -> None:
@@ -64,6 +64,8 @@ def of_ended(config: TrainConfig, checkpoint: Path | None) -> Ended | None:
     try:
         found = read_evaluation(folder)
         if found is None or found["step"] != int(checkpoint.stem) or not (found["step"] >= steps or found["idle"]):
+            return None
+        if read_metrics(folder).damage:
             return None
         best_step, best_mean_ap = found["best"]["step"], found["best"]["fused_mAP"]
         for name in (WEIGHTS, *([BEST_WEIGHTS] if best_step else [])):
