@@ -12,6 +12,7 @@ from ..data.recordings.manifest import split
 from ..data.recordings.recording import Recording
 from ..errors import UserError
 from ..files import to_json_text
+from ..machine import keep_freed_memory
 from ..outputs import Kind, Output, read_by
 from ..terminal import Console, Table
 from .source import SourceFlags
@@ -50,6 +51,7 @@ class CheckData(SourceFlags):
         if self.json is not None:
             reads = read_by(self.data, self.eval_data, self.audioset, self.labels, self.audio, self.black_list)
             output = Output("--json", self.json, _FOUND, reads, self.overwrite)
+        keep_freed_memory()
         report = self._report()
         if output is not None:
             with output.replaced() as temporary:

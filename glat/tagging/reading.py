@@ -52,8 +52,8 @@ class _AtRate:
             self.stream = soxr.ResampleStream(rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ")
 
     def __call__(self, block: NDArray[np.float32], last: bool = False) -> None:
-        if self.stream is not None:
-            block = self.stream.resample_chunk(block, last=last)
+        # A copy, as the decoder overwrites its block.
+        block = block.copy() if self.stream is None else self.stream.resample_chunk(block, last=last)
         if len(block):
             self.peak = max_of(self.peak, max(float(block.max()), -float(block.min())))
             self.take(block)

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import remove_temporary, replaced, write_json
+from ...machine import keep_freed_memory
 from ...text import CsvWriter
 from ..clips import Skipped, fingerprint
 from ..parallel import Part, cores
@@ -245,6 +246,7 @@ def _write_shards(tasks: list[Shard], workers: int, report: Report) -> None:
 def _start_worker() -> None:
     """End when the parent ends, even if it was killed, and at once on Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    keep_freed_memory()  # a clip's arrays would be given back and cleared anew for every clip
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -57,7 +57,8 @@ class _Resampler:
         part = mono[: self.left]
         if len(part):
             self.left -= len(part)
-            self.peak = max_of(self.peak, max(float(part.max()), -float(part.min())))
+            if self.stream is not None:  # else its peak is the file's
+                self.peak = max_of(self.peak, max(float(part.max()), -float(part.min())))
             self.parts.append(self.keep(part))
 
     def finish(self) -> NDArray:
@@ -89,7 +90,7 @@ def hear(path: Path, sample_rate_hz: int, *, max_seconds: float | None = None, s
             full scale (samples on another scale).
         UserError: not enough memory.
     """
-    samples, facts, _ = _hear(path, sample_rate_hz, max_seconds, stream, np.asarray)
+    samples, facts, _ = _hear(path, sample_rate_hz, max_seconds, stream, np.array)
     return Heard(samples, facts)
 
 
@@ -141,11 +142,12 @@ def _hear(
     samples = sink[0].finish()
     if not len(samples):
         raise UnreadableAudio(path, f"holds no samples at {sample_rate_hz} Hz")
-    if reason := wrong_peak(sink[0].peak):
+    peak = facts.peak if sink[0].stream is None else sink[0].peak
+    if reason := wrong_peak(peak):
         where = "" if max_seconds is None else f"in its first {max_seconds:g} s "
         reason, _, way_out = reason.partition("; ")
         raise UnreadableAudio(path, where + reason, way_out or "mend it or leave it out")
-    return samples, facts, sink[0].peak
+    return samples, facts, peak
 
 
 def frames_for(seconds: float, rate_hz: int, sample_rate_hz: int | None) -> int:

@@ -4,6 +4,7 @@ libsndfile decodes; `containers` looks at the bytes before it does, as libsndfil
 libsndfile does not read (AAC in .m4a and the like) PyAV decodes, where it is installed.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from . import foreign
 from .containers import LENGTHLESS, Damaged, Layout, examine, opened
 from .level import SILENT, Meter
 
-_BLOCK_VALUES = 1 << 20  # samples of all channels decoded at a time: 4 MiB
+_READ_VALUES = 1 << 20  # samples of all channels decoded at a time, 4 MiB: soundfile seeks after every read
+_BLOCK_VALUES = 1 << 16  # of these, handed on at a time: 256 KiB stay in a core's cache
 _RATES_HZ = (1_000, 1_000_000)  # outside, a damaged header would ask for gigabytes of resampled audio
 _BASE_RATES_HZ = (8_000, 11_025, 12_000)
 _USUAL_RATES_HZ = {rate << octave for rate in _BASE_RATES_HZ for octave in range(6)} | {250_000, 500_000}
 _USUAL_CHANNELS = {1, 2, 4, 6, 8}
 
 Block = NDArray[np.float32]
+_own = threading.local()  # of a thread: what it reads into, as fresh memory costs as much as decoding WAV
 
 
 # Named after what was met, not after the error; read as "except UnreadableAudio".
@@ -95,7 +98,8 @@ def decode_mono(
     Where the average cancels what the channels hold, the loudest channel is taken, and a remark says so.
 
     Args:
-        begin: called before the first block, again where decoding starts anew; returns what takes the blocks [n].
+        begin: called before the first block, again where decoding starts anew; returns what takes the blocks [n]. A
+            block is overwritten by the next one: whoever keeps it copies it.
         frames: how many to decode at most; None: all.
         stream: as of `read_header`.
 
@@ -253,16 +257,15 @@ def _blocks(path: Path, files: list[Any], layout: Layout, limit: int | None, fir
     at_most = 1 << 62 if limit is None else limit
     got = 0
     for file, skip in _from(files, first):
-        size = max(1, _BLOCK_VALUES // file.channels)
+        many, size = (max(1, values // file.channels) for values in (_READ_VALUES, _BLOCK_VALUES))
+        end = min(at_most, got + max(0, file.frames - skip))
         if skip and file.seekable():
             file.seek(skip)
             skip = 0
-        while got < at_most and len(
-            block := file.read(min(size, at_most - got + skip), dtype="float32", always_2d=True)
-        ):
-            block, skip = block[skip:], max(0, skip - len(block))
-            got += len(block)
-            yield block
+        while got < end and len(read := file.read(out=_buffer(min(many, end - got + skip), file.channels))):
+            new, skip = read[skip:], max(0, skip - len(read))
+            got += len(new)
+            yield from (new[start : start + size] for start in range(0, len(new), size))
     if got < min(wanted, at_most):
         raise UnreadableAudio(path, f"is cut off or damaged: {got} of {wanted} samples decode")
 
@@ -273,6 +276,15 @@ def _from(files: list[Any], first: int) -> Iterator[tuple[Any, int]]:
         if first < file.frames or file is files[-1]:
             yield file, first
         first = max(0, first - file.frames)
+
+
+def _buffer(frames: int, channels: int) -> Block:
+    """[frames, channels] of this thread, to be overwritten."""
+    values = frames * channels
+    if len(getattr(_own, "buffer", ())) < values:
+        _own.buffer = np.empty(max(values, _READ_VALUES), np.float32)
+    buffer: Block = _own.buffer[:values].reshape(frames, channels)
+    return buffer
 
 
 def _foreign(path: Path, name: str, raw: BinaryIO, stack: ExitStack) -> _File:

@@ -40,6 +40,7 @@ class Meter:
             return block[:, 0]
         least, most = float(block.min()), float(block.max())
         with np.errstate(over="ignore", invalid="ignore"):  # infinite samples are refused when all is measured
+            mono_least, mono_most = least, most
             if block.shape[1] == 1:
                 mono = block[:, 0]
             else:
@@ -47,11 +48,12 @@ class Meter:
                 powers = np.array([np.dot(channel, channel) for channel in block.T], np.float64)
                 self._powers = powers if self._powers is None else self._powers + powers
                 self._mono_power += float(np.dot(mono, mono))
+                mono_least, mono_most = float(mono.min()), float(mono.max())
             if most >= FULL_SCALE or least <= -FULL_SCALE:
                 self.clipped += int(((block >= FULL_SCALE) | (block <= -FULL_SCALE)).any(axis=1).sum())
-            self._sum += float(mono.sum(dtype=np.float64))
+            self._sum += float(mono.sum())
             # NaN passes through all four.
-            self._least, self._most = min_of(self._least, float(mono.min())), max_of(self._most, float(mono.max()))
+            self._least, self._most = min_of(self._least, mono_least), max_of(self._most, mono_most)
             self._all_least, self._all_most = min_of(self._all_least, least), max_of(self._all_most, most)
         self.samples += len(mono)
         return mono
@@ -117,9 +119,9 @@ def wrong_peak(peak: float) -> str | None:
 
 def min_of(a: float, b: float) -> float:
     """The smaller one; NaN where one is."""
-    return float(np.minimum(a, b))
+    return b if b < a or b != b else a
 
 
 def max_of(a: float, b: float) -> float:
     """The larger one; NaN where one is."""
-    return float(np.maximum(a, b))
+    return b if b > a or b != b else a

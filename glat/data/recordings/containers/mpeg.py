@@ -144,21 +144,24 @@ def _count(file: Bytes, start: int) -> tuple[int, _Frame]:
     assert first is not None
     at, frames = start, 0
     base, buffer = start, file.at(start, _BUFFER)
+    sizes: dict[bytes, int] = {}  # of frames that follow the first, by header: a file has a few dozen of them
     while at < file.size:
         if at + 4 > base + len(buffer) and base + len(buffer) < file.size:
             base, buffer = at, file.at(at, _BUFFER)
         head = buffer[at - base : at - base + 4]
-        frame = frame_of(head)
-        if frame is None or not frame.follows(first):
+        size = sizes.get(head)
+        if size is None and (frame := frame_of(head)) is not None and frame.follows(first):
+            size = sizes[head] = frame.size
+        if size is None:
             behind = _behind_tags(file, at)
             if behind is None:
                 break
             at = behind
             base, buffer = at, file.at(at, _BUFFER)
             continue
-        if at + frame.size > file.size:
+        if at + size > file.size:
             raise Damaged("is cut off within its last MPEG frame")
-        at += frame.size
+        at += size
         frames += 1
     return frames, first
 

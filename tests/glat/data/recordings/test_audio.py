@@ -11,6 +11,7 @@ import soxr
 from glat.data.recordings.audio import read_audio, read_clips, to_int16
 from glat.data.recordings.decoding import UnreadableAudio
 from glat.errors import UserError
+from glat.tagging.reading import FileSource
 
 RATE = 32_000
 
@@ -32,6 +33,19 @@ def damaged(path, keep):
 
 
 # Decoded right
+
+
+def test_what_is_heard_stays_when_more_is_decoded(tmp_path):
+    """A thread decodes into the same memory again, here within a recording, too."""
+    sounds = [noise(33, seed=seed) for seed in range(2)]
+    paths = [write(tmp_path / f"{seed}.wav", x) for seed, x in enumerate(sounds)]
+    heard = [read_audio(path, RATE) for path in paths]
+    windows = [[], []]
+    for path, blocks in zip(paths, windows, strict=True):
+        FileSource(path).read(RATE, lambda blocks=blocks: blocks.append)
+    for x, y, blocks in zip(sounds, heard, windows, strict=True):
+        assert np.array_equal(x, y)
+        assert np.array_equal(x, np.concatenate(blocks))
 
 
 def test_samples_at_the_right_rate_are_returned_bit_for_bit(tmp_path):
