@@ -42,7 +42,8 @@ class ModelConfig:
     share_weights: bool = False
     """Use one network, with the same weights, for both streams."""
     init_from: Path | None = None
-    """Weights to start both streams from: a checkpoint of PANNs (.pth) or TALNet (.pt), or the folder of a run."""
+    """Weights to start both streams from: a checkpoint of PANNs (.pth) or TALNet (.pt), the folder of a run, or
+    hf://owner/name on the Hugging Face Hub."""
     width: Annotated[float | None, Range(1e-3, 16, "a factor on the channels from 0.001 to 16")] = None
     """Factor on the network's channels; 1 is the paper's network."""
     num_crops: Annotated[int, Range(1, 4096, "1 to 4 096 crops")] = 5

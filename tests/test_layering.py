@@ -48,13 +48,13 @@ def sources(folder: str, package: str) -> list[tuple[Path, str]]:
 
 # A room may import itself and the rooms before it; a module belongs to the room with the longest name it lies in.
 ROOMS = [
-    *("text", "flags", "errors", "arguments", "terminal", "files"),
+    *("text", "flags", "errors", "arguments", "urls", "terminal", "files", "hub.fetch"),
     *("config", "machine", "ranks"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs"),
     *("data.targets", "data.parallel", "data.names", "data.stamps", "data.clips", "data.labels"),
     *("data.recordings", "data.packs", "data.windows", "data.soundscapes", "data.loading"),
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
-    *("evaluation", "runs", "settings", "outputs", "sweep"),
+    *("evaluation", "runs", "settings", "outputs", "sweep", "hub"),
     *("tagging", "plots", "training"),
     *("commands", "cli", "__main__"),
 ]

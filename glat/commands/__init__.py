@@ -26,6 +26,7 @@ COMMANDS = {
         "plot", "Plot", "Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."
     ),
     "sweep": Command("sweep", "Sweep", "Train one run per number and length of crops, and draw mAP against both."),
+    "push": Command("push", "Push", "Push a run onto the Hugging Face Hub, with a card written from it."),
     "pack": Command(
         "pack",
         "Pack",

@@ -13,11 +13,13 @@ from ..evaluation.report import ScoreReport, report
 from ..evaluation.score import Scored, remarks, score
 from ..evaluation.thresholds import best_thresholds
 from ..files import to_json_text, writing
+from ..hub.fetch import parse
 from ..outputs import Kind, Output, read_by
 from ..runs import folder as run
 from ..runs.thresholds import Thresholds, write_thresholds
 from ..terminal import Console, Table
 from ..text import CsvWriter
+from ..urls import url_of
 from .trained import TrainedFlags
 
 _MOST_SHOWN = 20  # classes whose thresholds are printed
@@ -73,7 +75,7 @@ class Evaluate(TrainedFlags):
 
 def _evaluate(command: Evaluate) -> int:
     _check(command)
-    recorded = run.open_run(command.run)
+    recorded = command.recorded()
     table, everything = _outputs(command, recorded)
     opened, model = command.open(recorded)
     console = Console(soft_wrap=True)
@@ -94,7 +96,7 @@ def _evaluate(command: Evaluate) -> int:
     skipped += tuple(lost)
     assert scored is not None  # one process
     found = report(scored, model.crop_samples, command.resamples, command.seed)
-    of_run = f"{command.run}{', its best evaluation' if command.best else ''}"
+    of_run = f"{command.named}{', its best evaluation' if command.best else ''}"
     pooled = f"crops pooled by {command.crop_pooling}, " if command.crop_pooling else ""
     console.print(f"{of_run}, {pooled}{machine.device_name(device)}, {precision.reason}")
     seconds = clips.clip_samples / rate
@@ -113,7 +115,7 @@ def _evaluate(command: Evaluate) -> int:
         with table.replaced() as temporary:
             _write_csv(temporary, found)
     if everything is not None:
-        values = {"run": str(command.run), "best": command.best, "crop_pooling": opened.config.model.crop_pooling}
+        values = {"run": command.named, "best": command.best, "crop_pooling": opened.config.model.crop_pooling}
         values |= {"data": str(command.data or "of the run"), "notes": notes}
         values |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
         with everything.replaced() as temporary:
@@ -126,6 +128,11 @@ def _check(command: Evaluate) -> None:
         for flag in ("labels", "mix", "eval_folds", "clip_seconds"):
             if getattr(command, flag):
                 raise UserError(f"--{flag.replace('_', '-')} says how to take other recordings; add --data")
+    if command.thresholds and url_of(command.run):
+        raise UserError(
+            f"--thresholds writes into the run's folder, and {command.named} is on the hub; fetch it with hf download "
+            f"{parse(command.named).name} --local-dir FOLDER, and give --run FOLDER"
+        )
     for flag, least in (("batch_size", 1), ("resamples", 0), ("eval_clips", 1), ("seed", 0)):
         value = getattr(command, flag)
         if value is not None and value < least:

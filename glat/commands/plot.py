@@ -8,11 +8,13 @@ import tyro
 
 from ..errors import UserError
 from ..files import writing
+from ..hub.fetch import local
 from ..outputs import PICTURE, Output
 from ..plots.runs import PARTS, Recorded, plot_runs
 from ..plots.style import PICTURES
 from ..terminal import Console
 from ..text import complain
+from ..urls import url_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Plot:
     """Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of training runs, finished or not."""
+    """Folders of training runs, finished or not, or hf://owner/name."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """A folder for the pictures, or one file for all of them (.png, .pdf, .svg, .jpg). Default: the run's folder."""
 
@@ -35,6 +37,8 @@ class Plot:
         if out is None:
             if len(self.runs) > 1:
                 raise UserError("pictures of several runs have no folder of their own; give --out")
+            if url_of(self.runs[0]):
+                raise UserError(f"pictures of {url_of(self.runs[0])} have no folder of their own; give --out")
             out = self.runs[0]
         if not out.is_dir():
             if out.suffix not in ("", *PICTURES):
@@ -46,7 +50,7 @@ class Plot:
             if path.parent.is_dir():
                 Output("--out", path, PICTURE, (), self.overwrite)
         console = Console(soft_wrap=True)
-        found = [Recorded.of(folder) for folder in self.runs]
+        found = [Recorded.of(local(run), url_of(run)) for run in self.runs]
         for run in found:
             for line in run.missing():
                 complain(line)

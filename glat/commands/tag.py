@@ -1,6 +1,6 @@
 """`glat tag`: what sounds in recordings, and which seconds say so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from .. import machine
 from ..config import CropPooling
 from ..data.parallel import Part
 from ..errors import UserError
+from ..hub.fetch import local
 from ..plots.style import PICTURES
 from ..tagging.formats import FormatName
 from ..tagging.listing import list_recordings
@@ -31,11 +32,12 @@ class Tag:
     files: tyro.conf.Positional[tuple[Path, ...]]
     """Recordings, folders (searched at any depth), CSVs with a column file, and lists (.txt, one path per line)."""
     run: Path | None = None
-    """The folder of a training run."""
+    """The folder of a training run, or hf://owner/name[@revision] on the Hugging Face Hub."""
     best: bool = False
     """The weights of the run's best evaluation, in place of those of its last checkpoint."""
     weights: Path | None = None
-    """In place of a run: a checkpoint of PANNs (.pth) or TALNet (.pt), used as both streams."""
+    """In place of a run: a checkpoint of PANNs (.pth) or TALNet (.pt), or hf://owner/name/file.safetensors of one, used
+    as both streams."""
     labels: Path | None = None
     """Class names for --weights: AudioSet's class_labels_indices.csv, or a text file with one name per line."""
     streams: Literal["both", "global"] = "both"
@@ -99,6 +101,10 @@ def _tag(command: Tag) -> int:
     if not files:
         raise UserError(f"--part {command.part}: there are only {len(listed.files)} recordings; use fewer parts")
     _check_plot(command, len(files))
+    # Once: what the hub holds may change while this job runs.
+    command = replace(
+        command, run=command.run and local(command.run), weights=command.weights and local(command.weights)
+    )
     tagger = _load(command, files, said)
     work = Work(command, tagger, files, part)
     if not work.left:

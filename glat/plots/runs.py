@@ -37,8 +37,11 @@ class Recorded:
     damage: tuple[str, ...] = ()  # to its metrics, one line each
 
     @classmethod
-    def of(cls, folder: Path) -> "Recorded":
+    def of(cls, folder: Path, name: str | None = None) -> "Recorded":
         """Read a folder.
+
+        Args:
+            name: what the run is called in the pictures; None: as its folder.
 
         Raises:
             UserError: the folder holds no run, or a damaged one.
@@ -46,7 +49,7 @@ class Recorded:
         config = open_run(folder).config
         # A run records its batch size from the start.
         metrics, batch_size = read_metrics(folder), config.optim.batch_size or 1
-        return cls(folder.resolve().name, metrics.rows, batch_size, read_evaluation(folder), metrics.damage)
+        return cls(name or folder.resolve().name, metrics.rows, batch_size, read_evaluation(folder), metrics.damage)
 
     def series(self, key: str) -> tuple[Floats, Floats]:
         """Steps and values of one entry of the metrics."""

@@ -19,6 +19,7 @@ from ..config import CropPooling, TrainConfig, UnknownEntryError, from_json, to_
 from ..data import Data, Skipped
 from ..errors import UserError, first_line, warn
 from ..files import remove_temporary, replaced, write_json
+from ..urls import absolute
 from . import checkpoints, lock
 from .digests import digest_of, from_line, read_record, to_line, write_record
 from .going_on import LENGTH, going_on, origins_of, refuse_fewer_steps
@@ -120,7 +121,7 @@ def resumed(config: TrainConfig) -> Resumed:
 
 def _absolute(config: TrainConfig) -> TrainConfig:
     def resolved(part: Any) -> Any:
-        paths = {name: value.resolve() for name, value in vars(part).items() if isinstance(value, Path)}
+        paths = {name: absolute(value) for name, value in vars(part).items() if isinstance(value, Path)}
         return replace(part, **paths)
 
     return replace(config, model=resolved(config.model), data=resolved(config.data))

@@ -16,8 +16,10 @@ from ..backbones.panns import FROZEN
 from ..config import ModelConfig
 from ..data.recordings.folders import AUDIO_SUFFIXES
 from ..errors import UserError, first_line, warn
+from ..hub.fetch import local
 from ..model import GlobalLocal
-from .folder import open_run
+from .digests import read_weights
+from .folder import BEST_WEIGHTS, WEIGHTS, open_run
 from .weights import ALLOW, load_model, load_weights
 
 # An entry that one network has and the others lack; the first that is found names the network.
@@ -59,7 +61,7 @@ def load_pretrained(path: str | Path, allow_code: Collection[str] = ()) -> Backb
     Args:
         path: a checkpoint of PANNs (``Cnn10_mAP=0.380.pth``, Zenodo record 3987831; also of its CNN14, ResNet38 and
             Wavegram-Logmel-CNN14) or TALNet (``TALNet.pt``), a state dict or a dict with one as ``"model"``; or the
-            folder of one of our own runs.
+            folder of one of our own runs; on the hub as `glat.load` takes them.
         allow_code: as of `load_model`.
 
     Returns:
@@ -70,7 +72,7 @@ def load_pretrained(path: str | Path, allow_code: Collection[str] = ()) -> Backb
         UserError: nothing there; a file that is damaged, holds other objects than tensors (the message says how to
             convert it) or is of no network that we know.
     """
-    found = read_pretrained(Path(path), allow_code)
+    found = read_pretrained(path, allow_code)
     if "standardise.mean" in found.lacking:
         warn(
             f"{path} holds no normaliser: call estimate_normalizer with batches of training clips before it is used",
@@ -79,18 +81,20 @@ def load_pretrained(path: str | Path, allow_code: Collection[str] = ()) -> Backb
     return found.network
 
 
-def read_pretrained(path: Path, allow_code: Collection[str] = (), way_out: str = ALLOW) -> Pretrained:
+def read_pretrained(path: str | Path, allow_code: Collection[str] = (), way_out: str = ALLOW) -> Pretrained:
     """As `load_pretrained`, with what is known of the weights beside them.
 
     Args:
         way_out: how a caller names code, for the message: as of `refuse_unnamed`.
     """
+    path = local(path)
     if path.is_dir():
         run = open_run(path)
         model = run.config.model
         backbones = model.backbone, model.local_backbone or model.backbone
         refuse_unnamed(backbones, allow_code, path, way_out)
-        both = load_model(run, allow_code=allow_code)
+        only_best = not (path / WEIGHTS).exists() and (path / BEST_WEIGHTS).exists()  # as glat push --best leaves it
+        both = load_model(run, BEST_WEIGHTS if only_best else WEIGHTS, allow_code)
         return Pretrained(path, both, backbones, 1.0 if model.width is None else model.width, run.classes)
     weights = _read_weights(path)
     name = next((name for name, entry in _TELLTALES.items() if entry in weights), None)
@@ -184,9 +188,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix.lower() in AUDIO_SUFFIXES:
         raise UserError(f"{path} is a recording; give a checkpoint (.pth, .pt) or the folder of a run")
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        found: Any
+        if path.suffix == ".safetensors":
+            found, _, _ = read_weights(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"there is no {path}; give a checkpoint (.pth, .pt) or the folder of a run") from None
+        raise UserError(
+            f"there is no {path}; give a checkpoint (.pth, .pt, .safetensors), the folder of a run or hf://owner/name"
+        ) from None
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         if "GLOBAL" not in str(error):
             raise UserError(f"{path} is damaged or no checkpoint; fetch it again") from None

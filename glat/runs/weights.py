@@ -14,7 +14,7 @@ from ..errors import UserError, warn
 from ..model import GlobalLocal, build_model
 from .checkpoints import naming_failures
 from .digests import read_record, read_weights, write_weights
-from .folder import CONFIG, WEIGHTS, Run, network_digest
+from .folder import BEST_WEIGHTS, CONFIG, WEIGHTS, Run, network_digest
 
 NETWORK = "network_sha256"  # in the header: the digest of the network that the weights are of
 ALLOW = "--allow-code {module} (in Python, allow_code=['{module}'])"
@@ -39,6 +39,10 @@ def load_model(run: Run, name: str = WEIGHTS, allow_code: Collection[str] = ()) 
     try:
         weights, facts, digest = read_weights(path)
     except FileNotFoundError:
+        other = BEST_WEIGHTS if name == WEIGHTS else WEIGHTS
+        if (run.folder / other).exists():
+            how = "add --best (in Python, best=True)" if name == WEIGHTS else "leave --best out"
+            raise UserError(f"{run.folder} has no {name}, but {other}; {how}") from None
         before = "checkpoint" if name == WEIGHTS else "evaluation"
         raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
     if digest is None:

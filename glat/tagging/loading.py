@@ -11,6 +11,7 @@ from ..config import CropPooling, ModelConfig
 from ..data.recordings.audio import read_audio
 from ..data.recordings.audioset import read_class_labels
 from ..errors import UserError, first_line
+from ..hub.fetch import local
 from ..model import GlobalLocal
 from ..runs.folder import BEST_WEIGHTS, WEIGHTS, open_run
 from ..runs.pretrained import read_pretrained
@@ -43,7 +44,8 @@ def load(
 
     Args:
         source: the folder of a training run, or a checkpoint of PANNs (Cnn10, Cnn14, ResNet38, Wavegram-Logmel-CNN14)
-            or TALNet. A checkpoint's network is used as both streams: its frames select the crops, which the same
+            or TALNet, or on the Hugging Face Hub ``hf://owner/name`` of a run, ``hf://owner/name/file.safetensors`` of
+            such weights. A checkpoint's network is used as both streams: its frames select the crops, which the same
             network hears.
         labels: names of a checkpoint's classes: AudioSet's class_labels_indices.csv, a text file with a name a line, or
             the names. A run brings its own.
@@ -63,7 +65,7 @@ def load(
     """
     if not isinstance(source, str | Path):
         raise UserError(f"source is {source!r}; give the folder of a run, or a checkpoint of PANNs or TALNet")
-    source = Path(source)
+    source = local(source)
     if source.is_dir():
         if labels is not None:
             raise UserError(f"{source} is a run, which knows its classes; leave the labels out")
