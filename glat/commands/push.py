@@ -23,7 +23,7 @@ from .evaluate import Evaluate
 
 @dataclass(frozen=True)
 class Push:
-    """Push a run onto the Hugging Face Hub: weights (safetensors), JSON, and a card written from the run."""
+    """Push a run onto the Hugging Face Hub, with a card written from it."""
 
     run: tyro.conf.Positional[Path]
     """The folder of a training run."""

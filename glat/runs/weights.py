@@ -39,10 +39,8 @@ def load_model(run: Run, name: str = WEIGHTS, allow_code: Collection[str] = ()) 
     try:
         weights, facts, digest = read_weights(path)
     except FileNotFoundError:
-        other = BEST_WEIGHTS if name == WEIGHTS else WEIGHTS
-        if (run.folder / other).exists():
-            how = "add --best (in Python, best=True)" if name == WEIGHTS else "leave --best out"
-            raise UserError(f"{run.folder} has no {name}, but {other}; {how}") from None
+        if name == WEIGHTS and (run.folder / BEST_WEIGHTS).exists():  # as glat push --best leaves it
+            raise UserError(f"{run.folder} has no {name}, but {BEST_WEIGHTS}; add --best (best=True)") from None
         before = "checkpoint" if name == WEIGHTS else "evaluation"
         raise UserError(f"{run.folder} has no {name}; the run was stopped before its first {before}") from None
     if digest is None:
