@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -134,9 +135,52 @@ def test_other_recordings_are_scored_by_the_names_of_the_runs_classes(folder, tm
     assert json.loads(out.read_text())["clips"] <= 3
 
 
+def test_where_times_are_known_psds_and_f1_of_frames_crops_and_both_are_printed(
+    folder, recordings, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("sed_scores_eval", reason="needs glat[events]")
+    files = {name: tmp_path / name for name in ("all.json", "classes.csv", "when.png")}
+    flags = ("--json", files["all.json"], "--csv", files["classes.csv"], "--plot", files["when.png"])
+    mixes = ("--data", recordings, "--mix", "--eval-clips", 6)
+    assert glat(monkeypatch, "evaluate", "--run", folder, *mixes, "--resamples", 20, *flags) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.split("in brackets")[1].split("└")[0].splitlines())) <= 80
+    for word in (
+        "frames",
+        "crops",
+        "sharpened",
+        "PSDS1",
+        "PSDS2",
+        "event F1",
+        "segment F1",
+        "F1 at 0.5, and at the best",
+    ):
+        assert word in said
+    found = json.loads(files["all.json"].read_text())
+    for of_evidence in found["events"]["evidence"].values():
+        for metric, (low, high) in of_evidence["intervals"].items():
+            assert 0 <= low <= of_evidence["scores"][metric] <= high <= 1 or metric.startswith("PSDS")
+        assert of_evidence["scores"]["segment_F1_best"] >= of_evidence["scores"]["segment_F1"]
+    gain = [found["events"]["evidence"][name]["scores"]["segment_F1"] for name in ("sharpened", "frames")]
+    assert found["events"]["sharpened_minus_frames"]["segment_F1"]["value"] == pytest.approx(gain[0] - gain[1])
+    with files["classes.csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sum(int(row["events"]) for row in rows) >= 6
+    of_class = [float(row["segment_F1_crops"]) for row in rows if row["events"] != "0"]
+    assert np.mean(of_class) == pytest.approx(found["events"]["evidence"]["crops"]["scores"]["segment_F1"], abs=1e-6)
+    assert files["when.png"].read_bytes().startswith(b"\x89PNG")
+    assert glat(monkeypatch, "evaluate", "--run", folder, *mixes, "--resamples", 0, "--no-events") == 0
+    assert "PSDS" not in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "sed_scores_eval", None)
+    assert glat(monkeypatch, "evaluate", "--run", folder, *mixes, "--resamples", 0) == 0
+    assert "pip install 'glat[events]'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        (("--plot", "{tmp}/when.png"), "the times of these clips' are not known"),
+        (("--plot", "{tmp}/when.txt"), "give a name that ends in .png"),
         (("--run", "{tmp}/nowhere"), "there is no run folder"),
         (("--mix",), "--mix says how to take other recordings; add --data"),
         (("--resamples", -1), "--resamples is -1"),

@@ -27,6 +27,21 @@ class CoarseCNN10(CNN10):
         _coarsen(self)
 
 
+class FineCNN10(CNN10):
+    """`CoarseCNN10` whose last two blocks do not pool over time, for the times of events.
+
+    A frame is 4 hops, 160 ms as in PANNs: T = 62 for 10 s, 18 for 3 s.
+    """
+
+    sample_rate_hz = SAMPLE_RATE_HZ
+    hops_per_frame = 4
+
+    def __init__(self, num_classes: int, width: float) -> None:
+        super().__init__(num_classes, width)
+        self.conv_block3.pool = self.conv_block4.pool = (1, 2)
+        _coarsen(self)
+
+
 class CoarseResNet38(ResNet38):
     """ResNet38 on hops of 40 ms; a frame is 32 of them, 1.28 s: T = 7 for 10 s, 2 for 3 s."""
 
@@ -37,4 +52,4 @@ class CoarseResNet38(ResNet38):
         _coarsen(self)
 
 
-NETWORKS = {"cnn10": CoarseCNN10, "resnet38": CoarseResNet38}
+NETWORKS = {"cnn10": CoarseCNN10, "cnn10-fine": FineCNN10, "resnet38": CoarseResNet38}

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from glat.config import ModelConfig
+from glat.config import ClipPooling, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Row:
     share_weights: bool = False
     crop_pooling: Literal["max_mean", "max", "linear"] = "max_mean"
     """What pools the crops' scores, in training too; the paper: 0.5 (max + mean)."""
+    clip_pooling: ClipPooling = "own"
+    """What pools the frames' scores into the clip's, in training too; own: max + mean of the features, as in PANNs."""
     sounds: Sounds = "cut"
     """What its clips are mixed from."""
 
@@ -122,6 +124,11 @@ VARIANTS = (
 COUNTS = tuple(Row(f"N{n}", f"N = {n}", num_crops=n) for n in (1, 2, 3, 4, 6, 7))
 LENGTHS = tuple(Row(f"tau{t}", f"tau = {t} s", crop_seconds=float(t)) for t in (1, 2, 4, 5))
 POOL_MAX, POOL_LINEAR = (Row(f"pool-{name}", f"crops pooled: {name}", crop_pooling=name) for name in ("max", "linear"))
+# TALNet's five: how the backbone alone pools its frames into the clip decides what the frames learn.
+POOLED = tuple(
+    replace(ALONE, name=f"frames-{name}", title=f"backbone alone, frames pooled: {name}", clip_pooling=name)
+    for name in ("max", "average", "linear", "exponential", "attention")
+)
 RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
 
 SEEDS = (0, 1, 2)
@@ -129,12 +136,17 @@ FOUND_ON = 0
 """The seed by which the pooling of crops was chosen; the others, on fresh clips, confirm it or do not."""
 
 
-RESNET38, WHOLE = "resnet38-", "whole-"  # prefixes of the rows' names
+RESNET38, WHOLE, FINE = "resnet38-", "whole-", "fine-"  # prefixes of the rows' names
 
 
 def resnet38(row: Row) -> Row:
     """The same row of the second backbone."""
     return replace(row, name=RESNET38 + row.name, network="resnet38")
+
+
+def fine(row: Row) -> Row:
+    """The same row on frames of 160 ms, for the times of events."""
+    return replace(row, name=FINE + row.name, network="cnn10-fine")
 
 
 def whole(row: Row) -> Row:
@@ -160,6 +172,8 @@ JOBS = (
     Job("counts", COUNTS, SEEDS),
     Job("lengths", LENGTHS, SEEDS),
     *(Job(row.name, (row,), (0,)) for row in RATES),
+    Job("fine", tuple(map(fine, (ALONE, GLAT, POOL_MAX))), SEEDS),
+    *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
 
 SETTINGS = {"": "CNN10", RESNET38: "ResNet38", WHOLE: "CNN10, whole recordings"}

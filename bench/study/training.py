@@ -57,6 +57,8 @@ class Streams(nn.Module):
             torch.manual_seed(2 * seed + part)  # all local streams of a seed start from the same weights
             network = NETWORKS[job.network](num_classes, width)
             network.spec_augment, network.dropout_scale = False, 0.0
+            if job.first.clip_pooling != "own":
+                network.pool_clips_by(job.first.clip_pooling)
             return network
 
         self.global_ = stream(0)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from .. import machine
 from ..config import DataConfig
@@ -9,14 +12,18 @@ from ..data import ClipSource, Skipped, fingerprint, load, load_for_evaluation
 from ..data.labels import relabelled
 from ..data.loading.batches import Loading
 from ..errors import UserError
+from ..evaluation.events.counts import sed_scores_eval
+from ..evaluation.events.report import EventReport, event_report
 from ..evaluation.report import ScoreReport, report
 from ..evaluation.score import Scored, remarks, score
 from ..evaluation.thresholds import best_thresholds
 from ..files import to_json_text, writing
 from ..hub.fetch import parse
-from ..outputs import Kind, Output, read_by
+from ..outputs import PICTURE, Kind, Output, read_by
+from ..plots.style import PICTURES
 from ..runs import folder as run
-from ..runs.thresholds import Thresholds, write_thresholds
+from ..runs.thresholds import Thresholds, read_thresholds, write_thresholds
+from ..tagging.events import thresholds_of
 from ..terminal import Console, Table
 from ..text import CsvWriter
 from ..urls import url_of
@@ -59,12 +66,17 @@ class Evaluate(TrainedFlags):
     seed: int = 0
     """Seed for the resamples and for the soundscapes of --mix."""
     csv: Path | None = None
-    """Write this CSV file, a row per class: clips, and AP and AUC of each stream with intervals."""
+    """Write this CSV file, a row per class: clips, and AP and AUC of each stream with intervals; where the times of
+    events are known, their number, PSDS and F1."""
     json: Path | None = None
     """Write all results into this JSON file."""
     thresholds: bool = False
     """Find the thresholds that maximise F1 of each class on these clips, and store them in the run's folder, where
     glat tag reads them."""
+    events: bool = True
+    """Where the times of events are known, also print PSDS and F1 of frames, crops and both (needs glat[events])."""
+    plot: Path | None = None
+    """Draw these into this picture: PSD-ROC curves, and the PSDS of every class."""
     overwrite: bool = False
     """Also replace a file that this command did not write."""
 
@@ -76,7 +88,7 @@ class Evaluate(TrainedFlags):
 def _evaluate(command: Evaluate) -> int:
     _check(command)
     recorded = command.recorded()
-    table, everything = _outputs(command, recorded)
+    table, everything, picture = _outputs(command, recorded)
     opened, model = command.open(recorded)
     console = Console(soft_wrap=True)
     rate = model.global_.sample_rate_hz
@@ -84,6 +96,7 @@ def _evaluate(command: Evaluate) -> int:
     model.check_clip(clips.clip_samples)
     device = machine.pick_device()
     precision = machine.pick_precision(command.amp, device)
+    in_time = _scores_events(command, clips, notes)
     lost: list[Skipped] = []
     scored = score(
         model.to(device),
@@ -92,6 +105,7 @@ def _evaluate(command: Evaluate) -> int:
         device,
         lambda: precision.autocast(device),
         loading=Loading(report=lost.append),
+        in_time=in_time,
     )
     skipped += tuple(lost)
     assert scored is not None  # one process
@@ -106,6 +120,10 @@ def _evaluate(command: Evaluate) -> int:
     console.print(found.table())
     if command.resamples:
         console.print(f"in brackets: 95 % over {command.resamples} resamples of the clips")
+    when = _event_report(command, opened, scored, model.crop_samples) if in_time else None
+    if when is not None:
+        console.print(when.table())
+        notes += when.remarks()
     left_out = run.skipped_lines(skipped, listed="--json lists them")
     for line in (*notes, *remarks(found.evaluation, found.classes), *left_out):
         console.print(line)
@@ -113,14 +131,50 @@ def _evaluate(command: Evaluate) -> int:
         _keep_thresholds(command, scored, console)
     if table is not None:
         with table.replaced() as temporary:
-            _write_csv(temporary, found)
+            _write_csv(temporary, found, when)
     if everything is not None:
         values = {"run": command.named, "best": command.best, "crop_pooling": opened.config.model.crop_pooling}
         values |= {"data": str(command.data or "of the run"), "notes": notes}
         values |= found.to_json() | {"skipped": [vars(skip) for skip in skipped]}
+        if when is not None:
+            values |= {"events": when.to_json(), "per_class": _rows(found, when)}
         with everything.replaced() as temporary:
             temporary.write_text(to_json_text(values, indent=2) + "\n", encoding="utf-8")
+    if picture is not None:
+        assert when is not None
+        from ..plots.when import plot_when  # matplotlib takes a second
+
+        with picture.replaced() as temporary:
+            plot_when(when, temporary)
     return 0
+
+
+def _scores_events(command: Evaluate, clips: ClipSource, notes: list[str]) -> bool:
+    """Whether PSDS and F1 are to be computed; where they could be and cannot, a note says why."""
+    if not command.events:
+        return False
+    if clips.events is None or not any(clips.events):
+        if command.plot is not None:
+            raise UserError(f"--plot {command.plot} draws when events sound; the times of these clips' are not known")
+        return False
+    try:
+        sed_scores_eval()
+    except UserError as error:
+        if command.plot is not None:
+            raise
+        notes.append(str(error))
+        return False
+    return True
+
+
+def _event_report(command: Evaluate, opened: run.Run, scored: Scored, crop_samples: int) -> EventReport:
+    """At the thresholds by which glat tag finds events: those that the run keeps for these weights."""
+    kept = read_thresholds(opened.folder)
+    if kept is not None and kept.weights != (run.BEST_WEIGHTS if command.best else run.WEIGHTS):
+        kept = None
+    by_class = {label: found.threshold for label, found in kept.frames.items()} if kept is not None else None
+    thresholds = None if by_class is None else thresholds_of(by_class, opened.classes).astype(np.float64)
+    return event_report(scored, crop_samples, thresholds, command.resamples, command.seed)
 
 
 def _check(command: Evaluate) -> None:
@@ -133,21 +187,25 @@ def _check(command: Evaluate) -> None:
             f"--thresholds writes into the run's folder, and {command.named} is on the hub; fetch it with hf download "
             f"{parse(command.named).name} --local-dir FOLDER, and give --run FOLDER"
         )
+    if command.plot is not None and not command.events:
+        raise UserError("--plot draws when events sound; leave --no-events out")
+    if command.plot is not None and command.plot.suffix not in PICTURES:
+        raise UserError(f"--plot {command.plot}: give a name that ends in {', '.join(PICTURES)}")
     for flag, least in (("batch_size", 1), ("resamples", 0), ("eval_clips", 1), ("seed", 0)):
         value = getattr(command, flag)
         if value is not None and value < least:
             raise UserError(f"--{flag.replace('_', '-')} is {value}; give {least} or more")
 
 
-def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output | None]:
+def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output | None, Output | None]:
     """The output files, checked before anything is scored."""
     recorded = opened.config.data
     reads = read_by(command.data, command.labels, recorded.data, recorded.eval_data, recorded.labels)
-    flags = (("--csv", command.csv, _TABLE), ("--json", command.json, _FOUND))
-    table, everything = (
+    flags = (("--csv", command.csv, _TABLE), ("--json", command.json, _FOUND), ("--plot", command.plot, PICTURE))
+    table, everything, picture = (
         None if path is None else Output(flag, path, kind, reads, command.overwrite) for flag, path, kind in flags
     )
-    return table, everything
+    return table, everything, picture
 
 
 def _keep_thresholds(command: Evaluate, scored: Scored, console: Console) -> None:
@@ -215,8 +273,14 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
     return found.clips, skipped, notes
 
 
-def _write_csv(path: Path, found: ScoreReport) -> None:
+def _rows(found: ScoreReport, when: EventReport | None) -> list[dict[str, Any]]:
+    """A row a class."""
     rows = list(found.rows())
+    return rows if when is None else [a | b for a, b in zip(rows, when.rows(), strict=True)]
+
+
+def _write_csv(path: Path, found: ScoreReport, when: EventReport | None) -> None:
+    rows = _rows(found, when)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = CsvWriter(file)
         writer.writerow(rows[0])

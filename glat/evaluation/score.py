@@ -33,6 +33,8 @@ class Scored:
     crop_starts: NDArray[np.int64]  # [M, N], in samples
     frames: int  # T of the global stream
     highest: NDArray[np.float32]  # [M, L], the largest probability over the valid frames
+    frame_logits: NDArray[np.float32] | None = None  # [M, T, L] of the global stream; this and the next where asked for
+    crop_logits: NDArray[np.float32] | None = None  # [M, N, L] of the local stream
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,13 @@ def score(
     autocast: Callable[[], AbstractContextManager[Any]],
     ranks: Ranks = ALONE,
     loading: Loading = DEFAULT_LOADING,
+    in_time: bool = False,
 ) -> Scored | None:
-    """Like `evaluate`, but return the model's output instead of metrics; None on all ranks but the first."""
+    """Like `evaluate`, but return the model's output instead of metrics; None on all ranks but the first.
+
+    Args:
+        in_time: keep the logits of frames and crops too, 4 M (T + N) L bytes.
+    """
     ranks.same_buffers(model)
     model = for_inference(model)
     own = torch.arange(len(clips))[ranks.part(len(clips))]
@@ -149,7 +156,9 @@ def score(
         with autocast():
             scores = model(batch.wave, batch.lengths)
         probs = (getattr(scores, f"{name}_probs").float() for name in STREAMS)
-        found = (*probs, _highest(scores.frame_logits, batch), scores.crops.classes, scores.crops.starts)
+        found = [*probs, _highest(scores.frame_logits, batch), scores.crops.classes, scores.crops.starts]
+        if in_time:
+            found += [scores.frame_logits.float(), scores.crop_logits.float()]
         batches.append([column.cpu().numpy() for column in found])
         frames = scores.frame_logits.shape[1]
     for skipped in bad:
@@ -163,9 +172,10 @@ def score(
         return None
     if not parts:
         raise UserError(f"no clip for the evaluation can be read ({bad[0].file}: {bad[0].reason}); check the data")
-    kept_rows, *streams, highest, classes, starts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    kept_rows, *joined = (np.concatenate(column) for column in zip(*parts, strict=True))
     kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
-    return Scored(kept, dict(zip(STREAMS, streams, strict=True)), classes, starts, frames, highest)
+    streams, (highest, classes, starts, *logits) = joined[: len(STREAMS)], joined[len(STREAMS) :]
+    return Scored(kept, dict(zip(STREAMS, streams, strict=True)), classes, starts, frames, highest, *logits)
 
 
 def _highest(frame_logits: Tensor, batch: Batch) -> Tensor:

@@ -1,0 +1,111 @@
+"""What a model says of when a class sounds in a clip, as scores of consecutive spans; and what is true."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data import ClipSource, Event
+from ...sharpening import sharpened
+from ..score import Scored
+
+EVIDENCE = ("frames", "crops", "sharpened")
+
+Floats = NDArray[np.float64]
+
+
+class Timeline(NamedTuple):
+    """Scores of L classes in n consecutive spans of a clip."""
+
+    edges: Floats  # [n + 1], seconds, from 0 to the clip's end
+    probs: Floats  # [n, L]
+
+
+class Truth(NamedTuple):
+    """The events of a clip; those of one class neither overlap nor touch."""
+
+    seconds: float  # of the clip
+    events: tuple[Event, ...]
+
+
+def truths(clips: ClipSource) -> list[Truth]:
+    """What sounds when, by clip.
+
+    Events are cut at the clip's end, and events of one class that overlap or touch are one: their definition leaves
+    detections of a class, runs of frames, no way to tell them apart.
+    """
+    assert clips.events is not None
+    found = []
+    for events, samples in zip(clips.events, clips.lengths.tolist(), strict=True):
+        seconds = samples / clips.sample_rate_hz
+        found.append(Truth(seconds, tuple(_joined(events, seconds))))
+    return found
+
+
+def _joined(events: Iterable[Event], seconds: float) -> Iterator[Event]:
+    open_: Event | None = None
+    for event in sorted(events, key=lambda event: (event.label, event.onset_seconds)):
+        onset, offset = max(0.0, event.onset_seconds), min(event.offset_seconds, seconds)
+        if offset <= onset:
+            continue
+        if open_ is not None and open_.label == event.label and onset <= open_.offset_seconds:
+            open_ = Event(event.label, open_.onset_seconds, max(open_.offset_seconds, offset))
+            continue
+        if open_ is not None:
+            yield open_
+        open_ = Event(event.label, onset, offset)
+    if open_ is not None:
+        yield open_
+
+
+def timelines(scored: Scored, crop_samples: int, evidence: str) -> Iterator[Timeline]:
+    """What a model says of each clip, one after the other.
+
+    - "frames": the global stream's frame probabilities. Frame t of T begins at S t / T; those that begin behind the
+      end of a clip that was padded are left out.
+    - "crops": a crop speaks for the class that it was cut for, from its start to its end, with the local stream's
+      probability of that class in it; where crops of a class overlap, the larger. Elsewhere, and of classes without a
+      crop, 0. So above a threshold every crop whose probability passes it is an event, crops that overlap one.
+    - "sharpened": both; see `glat.sharpening.sharpened`.
+
+    Args:
+        scored: of clips whose events are known, with `Scored.frame_logits` and `Scored.crop_logits`.
+        crop_samples: W.
+        evidence: one of `EVIDENCE`.
+    """
+    assert scored.frame_logits is not None
+    assert scored.crop_logits is not None
+    S, rate = scored.clips.clip_samples, scored.clips.sample_rate_hz
+    T = scored.frames
+    starts_of_frames = np.arange(T) * S // T
+    for row, valid in enumerate(scored.clips.lengths.tolist()):
+        crop_probs = _sigmoid(scored.crop_logits[row])
+        classes, starts = scored.crop_classes[row], scored.crop_starts[row]
+        if evidence == "crops":
+            yield _of_crops(crop_probs, classes, starts, crop_samples, valid, rate)
+            continue
+        logits = scored.frame_logits[row]
+        if evidence == "sharpened":
+            probs = sharpened(logits, scored.probs["global"][row], crop_probs, classes, starts, crop_samples, S)
+        else:
+            probs = _sigmoid(logits)
+        kept = starts_of_frames < valid
+        yield Timeline(np.append(starts_of_frames[kept], valid) / rate, probs[kept])
+
+
+def _of_crops(
+    probs: Floats, classes: NDArray[np.int64], starts: NDArray[np.int64], crop_samples: int, valid: int, rate: int
+) -> Timeline:
+    ends = np.minimum(starts + crop_samples, valid)
+    edges = np.unique(np.concatenate([[0, valid], starts, ends]))
+    spans = np.zeros((len(edges) - 1, probs.shape[1]))
+    for n, (k, start, end) in enumerate(zip(classes, starts, ends, strict=True)):
+        inside = (edges[:-1] >= start) & (edges[:-1] < end)
+        spans[inside, k] = np.maximum(spans[inside, k], probs[n, k])
+    return Timeline(edges / rate, spans)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> Floats:
+    with np.errstate(over="ignore"):  # exp(inf): a probability of 0
+        return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))

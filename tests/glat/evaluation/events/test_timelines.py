@@ -1,0 +1,99 @@
+"""What frames, crops and both say of a clip, and its true events, worked out by hand."""
+
+import numpy as np
+import pytest
+
+from glat.data import Clips, Event, Targets
+from glat.evaluation.events.timelines import EVIDENCE, timelines, truths
+from glat.evaluation.score import Scored
+from glat.sharpening import sharpened
+
+
+def clips(events, lengths):
+    """Clips of 10 s at 100 Hz."""
+    import torch
+
+    labels = [sorted({event.label for event in of_clip}) for of_clip in events]
+    return Clips(
+        waves=torch.zeros(len(events), 1_000, dtype=torch.int16),
+        lengths=np.array(lengths),
+        clip_samples=1_000,
+        targets=Targets.from_labels(labels, 2),
+        names=tuple(map(str, range(len(events)))),
+        classes=("a", "b"),
+        sample_rate_hz=100,
+        events=events,
+    )
+
+
+def logit(p):
+    return np.log(p / (1 - np.asarray(p, np.float64)))
+
+
+def scored(lengths=(1_000,)):
+    """Five frames of 2 s. Crops of 3 s: of class 0 at 0 s (0.6) and at 2 s (0.9), of class 1 at 7 s (0.2)."""
+    M = len(lengths)
+    frames = np.array([[0.5, 0.5], [0.5, 0.5], [0.1, 0.1], [0.1, 0.8], [0.9, 0.8]])
+    crops = np.array([[0.6, 0.3], [0.9, 0.3], [0.3, 0.2]])
+    streams = np.tile(np.array([0.6, 0.5], np.float32), (M, 1))
+    return Scored(
+        clips=clips(((Event(0, 1.0, 2.0),),) * M, lengths),
+        probs=dict.fromkeys(("global", "local", "fused"), streams),
+        crop_classes=np.tile([0, 0, 1], (M, 1)),
+        crop_starts=np.minimum([0, 200, 700], np.maximum(0, np.array(lengths)[:, None] - 300)),  # as selected
+        frames=5,
+        highest=streams,
+        frame_logits=np.tile(logit(frames), (M, 1, 1)).astype(np.float32),
+        crop_logits=np.tile(logit(crops), (M, 1, 1)).astype(np.float32),
+    )
+
+
+def test_frames_are_spans_of_equal_length_up_to_the_end_of_the_recording():
+    whole, part = timelines(scored((1_000, 450)), 300, "frames")
+    np.testing.assert_allclose(whole.edges, [0, 2, 4, 6, 8, 10])
+    np.testing.assert_allclose(whole.probs[:, 1], [0.5, 0.5, 0.1, 0.8, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(part.edges, [0, 2, 4, 4.5])
+    np.testing.assert_allclose(part.probs, whole.probs[:3])
+
+
+def test_crops_speak_for_their_own_class_from_start_to_end_and_the_larger_counts():
+    (found,) = timelines(scored(), 300, "crops")
+    np.testing.assert_allclose(found.edges, [0, 2, 3, 5, 7, 10])
+    np.testing.assert_allclose(found.probs[:, 0], [0.6, 0.9, 0.9, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(found.probs[:, 1], [0, 0, 0, 0, 0.2], rtol=1e-6)
+    (short,) = timelines(scored((950,)), 300, "crops")
+    assert short.edges[-1] == 9.5
+
+
+def test_a_frame_is_sharpened_by_the_crop_that_holds_its_middle():
+    (found,) = timelines(scored(), 300, "sharpened")
+    # Class 0: frame 0 (middle 1 s) is in the first crop, whose odds are those of the clip; frame 1 (3 s) in the second,
+    # whose odds are 9 / 1.5 times as large: half of that on the logarithm.
+    odds = np.sqrt(9 / 1.5)
+    np.testing.assert_allclose(found.probs[:, 0], [0.5, odds / (1 + odds), 0.1, 0.1, 0.9], rtol=1e-6)
+    # Class 1: frames 3 (7 s) and 4 (9 s) are in its crop, which the local stream refuses: odds of 1/4 against 1.
+    np.testing.assert_allclose(found.probs[:, 1], [0.5, 0.5, 0.1, 2 / 3, 2 / 3], rtol=1e-6)
+
+
+def test_saturated_scores_stay_probabilities_and_a_weight_of_0_changes_nothing():
+    logits = np.array([[500.0], [-900.0]], np.float32)
+    crops = np.array([[1.0]], np.float32), np.array([0]), np.array([0])
+    for weight in (0.0, 0.5):
+        found = sharpened(logits, np.array([0.0], np.float32), *crops, 10, 10, weight=weight)
+        np.testing.assert_array_equal(found, [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize("evidence", EVIDENCE)
+def test_every_clip_is_said_of_from_its_beginning_to_its_end(evidence):
+    for line, length in zip(timelines(scored((1_000, 450, 120)), 300, evidence), (10, 4.5, 1.2), strict=True):
+        assert (line.edges[0], line.edges[-1]) == (0, length)
+        assert (np.diff(line.edges) > 0).all()
+        assert line.probs.shape == (len(line.edges) - 1, 2)
+
+
+def test_events_of_a_class_that_touch_are_one_and_end_with_the_clip():
+    events = (Event(0, 4.0, 5.0), Event(1, 2.0, 9.0), Event(0, 1.0, 3.0), Event(0, 2.0, 4.0), Event(0, 7.0, 8.0))
+    whole, part = truths(clips((events, events), (1_000, 450)))
+    assert whole.seconds == 10
+    assert whole.events == (Event(0, 1.0, 5.0), Event(0, 7.0, 8.0), Event(1, 2.0, 9.0))
+    assert part.events == (Event(0, 1.0, 4.5), Event(1, 2.0, 4.5))
