@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,8 +39,8 @@ class Evaluate(TrainedFlags):
     """Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals."""
 
     data: Path | None = None
-    """Evaluate on these recordings: a folder with one sub-folder per class, a CSV with columns file, label and
-    optionally fold, packs of glat pack, or tar files. Default: the run's own evaluation clips."""
+    """Evaluate on these recordings: what train.py's --data takes, with times or without. Default: the run's own
+    evaluation clips."""
     labels: Path | None = None
     """AudioSet's class_labels_indices.csv, for packs that name no classes."""
     file_column: str = "file"
@@ -49,6 +49,15 @@ class Evaluate(TrainedFlags):
     """Column of the CSV or TSV with the labels."""
     label_separator: str = ";"
     """Separator between several labels of one file in the CSV or TSV."""
+    audio: Path | None = None
+    """Folder of the files that a table of --data names. Default: the table's own."""
+    negatives: Path | None = None
+    """Recordings in which no class sounds, beside those of --data: a folder or a list of files."""
+    windows: Literal["auto", "on", "off"] = "auto"
+    """Hear long recordings of --data whole, in windows as long as the run's clips; off: their beginnings. auto: on
+    where times are labelled, and where more than a third of the audio would go unheard."""
+    min_overlap: float | None = None
+    """Seconds that an event must sound in a window to be a label of it. Default: the run's."""
     mix: bool = False
     """Mix soundscapes from the recordings of --data, each of which is an isolated event."""
     eval_folds: tuple[str, ...] = ()
@@ -179,7 +188,7 @@ def _event_report(command: Evaluate, opened: run.Run, scored: Scored, crop_sampl
 
 def _check(command: Evaluate) -> None:
     if command.data is None:
-        for flag in ("labels", "mix", "eval_folds", "clip_seconds"):
+        for flag in ("labels", "mix", "eval_folds", "clip_seconds", "audio", "negatives", "min_overlap"):
             if getattr(command, flag):
                 raise UserError(f"--{flag.replace('_', '-')} says how to take other recordings; add --data")
     if command.thresholds and url_of(command.run):
@@ -258,6 +267,10 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
         file_column=command.file_column,
         label_column=command.label_column,
         label_separator=command.label_separator,
+        audio=command.audio,
+        negatives=command.negatives,
+        windows=command.windows,
+        min_overlap=opened.config.data.min_overlap if command.min_overlap is None else command.min_overlap,
         eval_folds=command.eval_folds,
         mix=command.mix,
         eval_clips=command.eval_clips,

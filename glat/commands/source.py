@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from ..data.recordings.audioset import read_audioset
+from ..data.recordings.audioset import read_audioset, with_display_names
 from ..data.recordings.manifest import Manifest, read_manifest
 from ..data.recordings.tables import TableFormat
 from ..errors import UserError
@@ -14,7 +15,8 @@ class SourceFlags:
     """Either --data, or AudioSet's tables."""
 
     data: Path | None = None
-    """A folder with one sub-folder a class, or a CSV or TSV with columns file, label and optionally fold."""
+    """A folder with one sub-folder a class; a CSV or TSV with columns file, label and optionally fold, and onset and
+    offset where times are known; selection tables of Raven or label tracks of Audacity."""
     file_column: str = "file"
     """The column of a CSV or TSV that names the files."""
     label_column: str = "label"
@@ -26,7 +28,15 @@ class SourceFlags:
     labels: Path | None = None
     """AudioSet's class_labels_indices.csv."""
     audio: Path | None = None
-    """The folder of AudioSet's recordings, named Y<id>.wav or <id>_<start>_<end>.flac."""
+    """The folder of AudioSet's recordings, named Y<id>.wav or <id>_<start>_<end>.flac, or of the files that a table of
+    --data names."""
+    negatives: Path | None = None
+    """Recordings in which no class sounds, beside those of --data: a folder or a list of files."""
+    windows: Literal["auto", "on", "off"] = "auto"
+    """Hear long recordings whole, in windows as long as a clip; off: their beginnings. auto: on where times are
+    labelled, and where more than a third of the audio would go unheard."""
+    min_overlap: float = 0.3
+    """Seconds that an event must sound in a window to be a label of it."""
     black_list: tuple[Path, ...] = ()
     """Lists of AudioSet's segments to leave out, e.g. those of DCASE 2017 task 4."""
 
@@ -40,9 +50,14 @@ class SourceFlags:
         tables = {"--audioset": self.audioset, "--labels": self.labels, "--audio": self.audio}
         given = [flag for flag, path in tables.items() if path is not None]
         if self.data is not None:
-            if given or self.black_list:
-                raise UserError(f"--data and {(given or ['--black-list'])[0]} exclude each other; give one source")
-            return read_manifest(self.data, TableFormat(self.file_column, self.label_column, self.label_separator))
+            if self.audioset is not None or self.black_list:
+                flag = "--black-list" if self.audioset is None else "--audioset"
+                raise UserError(f"--data and {flag} exclude each other; give one source")
+            columns = TableFormat(self.file_column, self.label_column, self.label_separator)
+            listed = read_manifest(self.data, columns, audio=self.audio, negatives=self.negatives)
+            return listed if self.labels is None else with_display_names(listed, self.labels)
+        if self.negatives is not None:
+            raise UserError(f"--negatives {self.negatives} goes with --data; leave it out")
         if self.audioset is None or self.labels is None or self.audio is None:
             seen = f"only {' '.join(given)} seen" if given else "none seen"
             raise UserError(f"recordings are wanted, {seen}; give --data, or --audioset, --labels and --audio")

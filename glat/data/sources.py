@@ -18,8 +18,9 @@ from .packs.read import PackedClips, is_pack, load_packs, open_packs
 from .packs.read import recordings as packed_recordings
 from .parallel import local_processes
 from .recordings.audio import read_clips
+from .recordings.audioset import with_display_names
 from .recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
-from .recordings.manifest import check_sides, in_folds, read_manifest, split
+from .recordings.manifest import Manifest, check_sides, in_folds, read_manifest, split
 from .recordings.recording import Recording
 from .recordings.tables import TableFormat
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
@@ -138,7 +139,7 @@ def load_for_evaluation(
         return encoded_from_tar(
             _tar_files(asked.data), sample_rate_hz=sample_rate_hz, clip_seconds=config.clip_seconds, workers=workers
         )
-    manifest = read_manifest(asked.data, asked.table)
+    manifest = asked.manifest(asked.data)
     recordings = manifest.recordings
     if folds:
         chosen = in_folds(recordings, folds)
@@ -170,6 +171,12 @@ class _Asked:
     def table(self) -> TableFormat:
         return TableFormat(self.config.file_column, self.config.label_column, self.config.label_separator)
 
+    def manifest(self, data: Path, negatives: bool = True) -> Manifest:
+        """The recordings of a folder or table; `negatives`: and those of ``--negatives``."""
+        config = self.config
+        listed = read_manifest(data, self.table, audio=config.audio, negatives=config.negatives if negatives else None)
+        return listed if config.labels is None else with_display_names(listed, config.labels)
+
     def check(self) -> None:
         config = self.config
         if not 1_000 <= self.sample_rate_hz <= 1_000_000:
@@ -189,10 +196,13 @@ class _Asked:
     def kind(self) -> str:
         """What ``--data`` holds, after a look at the flags that only some kinds take."""
         kind, labels = _kind(self.data), self.config.labels
-        if labels is not None and kind != _PACKS:
+        if labels is not None and kind != _PACKS and not (kind == _RECORDINGS and self.data.is_file()):
             raise UserError(
                 f"--labels {labels} names the classes of packs, and --data {self.data} holds {kind}; leave it out"
             )
+        for flag in ("audio", "negatives"):
+            if getattr(self.config, flag) is not None and kind != _RECORDINGS:
+                raise UserError(f"--{flag} goes with recordings, and --data {self.data} holds {kind}; leave it out")
         if self.config.mix and kind != _RECORDINGS:
             raise UserError(
                 f"--mix takes recordings, and --data {self.data} holds {kind}; give the folder or CSV behind them"
@@ -288,13 +298,13 @@ def _tars(asked: _Asked) -> Data[EncodedClips]:
 
 
 def _recordings(asked: _Asked) -> Data[ClipSource]:
-    manifest = read_manifest(asked.data, asked.table)
+    manifest = asked.manifest(asked.data)
     listed, left_out = manifest.recordings, manifest.skipped
     # Decided before a file is opened, so that a file that goes bad moves no other file to the other side.
     if asked.config.eval_data is None:
         is_eval = split(listed, asked.config.eval_folds, asked.seed)
     else:
-        other = read_manifest(asked.config.eval_data, asked.table)
+        other = asked.manifest(asked.config.eval_data, negatives=False)
         is_eval = [False] * len(listed) + [True] * len(other.recordings)
         listed, left_out = listed + other.recordings, left_out + other.skipped
         check_sides(listed, is_eval)

@@ -17,6 +17,7 @@ import numpy as np
 from ..backbones.own import refuse_unnamed
 from ..config import CropPooling, TrainConfig, UnknownEntryError, from_json, to_json
 from ..data import Data, Skipped
+from ..data.windows.source import recording_of
 from ..errors import UserError, first_line, warn
 from ..files import remove_temporary, replaced, write_json
 from ..urls import absolute
@@ -218,7 +219,7 @@ def fingerprint_of(data: Data) -> str:
 
 def recordings_in(skipped: Iterable[Skipped]) -> int:
     """How many recordings were left out: a table or a second evaluation may name one more than once."""
-    return len({s.file for s in skipped})
+    return len({recording_of(s.file) for s in skipped})
 
 
 def skipped_lines(skipped: tuple[Skipped, ...], most: int = 10, listed: str = "skipped.json lists them") -> list[str]:

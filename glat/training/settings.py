@@ -15,6 +15,7 @@ import torch
 from ..config import FLAG, PRESET, FeedConfig, ModelConfig, TrainConfig
 from ..data import Data
 from ..data.loading.batches import Choice
+from ..data.windows.source import recording_of
 from ..errors import UserError
 from ..machine import Precision, device_name
 from ..runs.folder import recordings_in
@@ -155,6 +156,7 @@ def opening_lines(
             f"{_count(len(train.classes), 'class')}, {_count(recordings_in(data.skipped), 'recording')} left out "
             "(--data, --clip-seconds)",
         ],
+        "windows": _windows(config, data),
         "clips": [f"from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}"],
         "training": [
             f"{length}{f', {epochs:g} epochs (--epochs)' if epochs else ' (--iterations, --batch-size)'}"
@@ -193,10 +195,28 @@ def _shortest(path: str) -> str:
     return min(path, os.path.relpath(path), key=len) if Path(path).is_absolute() else path
 
 
+def _windows(config: TrainConfig, data: Data) -> list[str]:
+    """How long recordings are heard; nothing where each recording is a clip."""
+    train, evaluation = data.train, data.evaluation
+    if train.origins is None or evaluation.origins is None:
+        return []
+    sides = [len({origin.recording for origin in side.origins or ()}) for side in (train, evaluation)]
+    if evaluation.events is None:
+        how = "their labels are weak, and taken for all of their windows"
+    else:
+        count = sum(len(events) for events in evaluation.events)
+        seconds = config.data.min_overlap
+        how = f"labelled by what sounds in them for {seconds:g} s (--min-overlap), {_count(count, 'event')} there"
+    return [
+        f"of {_count(sides[0], 'recording')} to train on, each begins where the sampler draws it; of "
+        f"{_count(sides[1], 'recording')} to evaluate on, one behind the other; {how} (--windows)"
+    ]
+
+
 def remark_lines(data: Data) -> list[str]:
     """What is odd about some recordings that are heard all the same; the first few."""
     odd = [
-        f"{name}: {remark}"
+        f"{recording_of(name)}: {remark}"
         for side in (data.train, data.evaluation)
         for name, remarks in zip(side.names, side.remarks or (), strict=False)
         for remark in remarks

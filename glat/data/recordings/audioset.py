@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -59,6 +59,35 @@ def read_class_labels(table: Path) -> ClassLabels:
     if not names:
         raise UserError(f"--labels {table}: no class; {wanted}")
     return ClassLabels(tuple(names), index)
+
+
+def with_display_names(manifest: Manifest, labels: Path) -> Manifest:
+    """A list whose labels are machine ids (/m/09x0r), as of AudioSet's strong labels, with the classes' names instead.
+
+    Args:
+        labels: class_labels_indices.csv, or the strong labels' mid_to_display_name.tsv (``mid TAB name``).
+
+    Raises:
+        UserError: a file of another kind; no label of the list is in it.
+    """
+    if labels.suffix.lower() == ".tsv":
+        with _opened(labels, "--labels", "give AudioSet's mid_to_display_name.tsv") as stream:
+            names = dict(row for row in csv.reader(stream, delimiter="\t") if len(row) == 2)
+    else:
+        found = read_class_labels(labels)
+        names = {mid: found.names[k] for mid, k in found.index.items()}
+    if not names.keys() & set(manifest.classes):
+        raise UserError(f"--labels {labels}: names none of the classes ({manifest.classes[0]}, ...); leave it out")
+
+    def renamed(recording: Recording) -> Recording:
+        soundings = recording.soundings and tuple(
+            replace(sounding, label=names.get(sounding.label, sounding.label)) for sounding in recording.soundings
+        )
+        new = tuple(sorted({names.get(label, label) for label in recording.labels}))
+        return replace(recording, labels=new, soundings=soundings)
+
+    recordings = tuple(map(renamed, manifest.recordings))
+    return Manifest(recordings, tuple(sorted({names.get(c, c) for c in manifest.classes})), manifest.skipped)
 
 
 def read_audioset(segments: Path, labels: Path, audio: Path, black_lists: Sequence[Path] = ()) -> Manifest:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 from ...errors import UserError
 from ..clips import Skipped
+from .annotations import is_annotated, read_annotations
+from .annotations.tables import Format
 from .folders import HELP, read_folder
+from .negatives import with_negatives
 from .recording import Recording
 from .tables import SUFFIXES, TableFormat, read_table
 
@@ -23,36 +26,53 @@ class Manifest:
     skipped: tuple[Skipped, ...]
 
 
-def read_manifest(data: Path, table: TableFormat = TableFormat()) -> Manifest:  # noqa: B008 - frozen
+def read_manifest(
+    data: Path,
+    table: TableFormat = TableFormat(),  # noqa: B008 - frozen
+    *,
+    audio: Path | None = None,
+    negatives: Path | None = None,
+) -> Manifest:
     """List the recordings of a folder or table; of files without a usual suffix, the first bytes are read.
 
     Args:
         data: a folder with one sub-folder a class, files nested at any depth and behind links; or a CSV or TSV with a
             header and the columns file (relative to the table), label (several joined by ``;``; none: a recording
-            without any class), optionally fold.
+            without any class), optionally fold; or what says what sounds when: a table that also has onset and
+            offset, Raven's selection tables, Audacity's label tracks, a folder with one of these a recording.
         table: how the table names its columns and joins its labels.
+        audio: the folder of the files that a table names; None: its own.
+        negatives: a folder or list of recordings in which no class sounds.
 
     Returns:
         The manifest. Skipped, with a reason each: lines without a file or with too many or too few cells, lines that
-        repeat another; files outside a class folder, that are no audio or hidden; links to nothing or back to a folder
-        above; class folders without audio; formats that need a decoder that is not installed.
+        repeat another, events that end before they begin; files outside a class folder, that are no audio or hidden;
+        links to nothing or back to a folder above; class folders without audio; formats that need a decoder that is
+        not installed.
 
     Raises:
         UserError: `data` does not exist or is neither folder nor table; nothing is listed; folders that divide the
-            recordings and are no classes; a table that lacks a column, has it twice, cannot be parsed, labels
-            stretches of recordings, or lists a file twice with different labels or folds.
+            recordings and are no classes; a table that lacks a column, has it twice, cannot be parsed, or lists a file
+            twice with different labels or folds; times that are none.
     """
     try:
-        if data.is_dir():
-            recordings, skipped = read_folder(data)
-        elif not data.exists():
+        if not data.exists():
             raise UserError(f"--data {data}: no such file or folder; {HELP}")
+        if is_annotated(data):
+            columns = Format(table.file_column, table.label_column, table.label_separator)
+            recordings, skipped = read_annotations(data, columns, audio)
+        elif data.is_dir():
+            if audio is not None:
+                raise UserError(f"--audio {audio} is where the files of a table lie; leave it out, or give a table")
+            recordings, skipped = read_folder(data)
         elif data.suffix.lower() not in SUFFIXES or not data.is_file():
             raise UserError(f"--data {data}: neither a folder nor a {', '.join(SUFFIXES)} file; {HELP}")
         else:
-            recordings, skipped = read_table(data, table)
+            recordings, skipped = read_table(data, table, audio)
     except OSError as error:
         raise UserError(f"--data {data}: cannot be read ({error.strerror}); {HELP}") from error
+    if negatives is not None:
+        recordings = with_negatives(recordings, negatives)
     classes = sorted({label for recording in recordings for label in recording.labels})
     if not classes:
         raise UserError(f"--data {data}: none of {len(recordings)} recordings has a label; give some a class")

@@ -2,20 +2,16 @@
 
 import csv
 import os
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
 from ..clips import Skipped
 from ..names import clean
+from .annotations.files import there
 from .recording import Recording
 
 SUFFIXES = (".csv", ".tsv", ".tab")
-_TIMES = (
-    {"start", "onset", "begin", "start_time", "start_seconds"},
-    {"end", "offset", "stop", "end_time", "end_seconds"},
-)
 _LIKELY = {"file": ("filename", "path", "filepath", "fname", "audio"), "label": ("labels", "class", "category", "tags")}
 
 
@@ -28,16 +24,17 @@ class TableFormat:
     label_separator: str = ";"
 
 
-def read_table(table: Path, format: TableFormat) -> tuple[list[Recording], list[Skipped]]:  # noqa: A002
+def read_table(table: Path, format: TableFormat, audio: Path | None = None) -> tuple[list[Recording], list[Skipped]]:  # noqa: A002
     """The recordings of a table with a header, one a line.
 
     An empty label is a recording without any class, which is kept: a negative example. Names of columns are compared
     without regard to case.
 
     Raises:
-        UserError: no UTF-8 table; a column that is missing, or twice there; columns of times; a file that two lines
+        UserError: no UTF-8 table; a column that is missing, or twice there; a file that two lines
             label differently; no recording.
     """
+    folder = audio or table.parent
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
     first_lines: dict[str, tuple[int, Recording]] = {}
@@ -65,7 +62,7 @@ def read_table(table: Path, format: TableFormat) -> tuple[list[Recording], list[
                     name = Path(os.path.normpath(file)).as_posix()
                     labels = tuple(sorted({part for part in parts if part}))
                     fold = clean(cells["fold"] or "") if "fold" in cells else None
-                    recording = Recording(name, _there(table.parent, name), labels, fold)
+                    recording = Recording(name, there(folder, name), labels, fold)
                     first_line, first = first_lines.setdefault(name, (line, recording))
                     if first is recording:
                         recordings.append(recording)
@@ -109,12 +106,6 @@ def _columns(table: Path, header: list[str], format: TableFormat) -> dict[str, i
             f"--data {table}: the columns {wanted['file']} and {wanted['label']} are wanted, seen: {seen[:200]}; "
             + _way_out(table, header, missing)
         )
-    times = [next((column for column in header if column.casefold() in names), None) for names in _TIMES]
-    if all(times):
-        raise UserError(
-            f"--data {table}: the columns {times[0]} and {times[1]} label stretches of recordings, and a label here is "
-            "for a whole file; cut the recordings at these times, or take the two columns out"
-        )
     return found
 
 
@@ -124,11 +115,3 @@ def _way_out(table: Path, header: list[str], missing: list[str]) -> str:
         return "give " + " ".join(f"--{name}-column {column}" for name, column in likely.items())
     separated = "commas" if table.suffix.lower() == ".csv" else "tabs"
     return f"name them in the first line, separated by {separated}, or give --file-column and --label-column"
-
-
-def _there(folder: Path, name: str) -> Path:
-    """A file by its name in a table, which may be composed otherwise than on the disk (macOS decomposes)."""
-    if name.isascii():
-        return folder / name
-    forms = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
-    return next((folder / form for form in forms if (folder / form).exists()), folder / name)

@@ -71,6 +71,8 @@ def open_windows(
     kept = [recording for i, recording in enumerate(recordings) if i not in reasons]
     column = {label: k for k, label in enumerate(classes)}
     strong = any(recording.soundings is not None for recording in kept)
+    outside = (_outside(recording, total / rate) for recording, total in zip(kept, totals.tolist(), strict=True))
+    remarks = tuple((*of_recording, *more) for of_recording, more in zip(remarks, outside, strict=True))
     base = samples | {
         "recordings": tuple(recording.name for recording in kept),
         "totals": totals,
@@ -81,6 +83,15 @@ def open_windows(
     }
     weak = Targets.from_labels(([column[label] for label in r.labels] for r in kept), len(classes))
     return Opened(kind, base, weak, min_overlap_seconds, remarks=remarks), reasons
+
+
+def _outside(recording: Recording, seconds: float) -> tuple[str, ...]:
+    """What to say of events outside of their recording; within() leaves them out, or cuts them."""
+    late = [s for s in recording.soundings or () if s.onset_seconds >= seconds or s.offset_seconds < 0]
+    if not late:
+        return ()
+    which = "1 event" if len(late) == 1 else f"{len(late)} events"
+    return (f"{which} outside of it ({late[0].label} at {late[0].onset_seconds:g} s of {seconds:g} s)",)
 
 
 def _soundings(recording: Recording) -> tuple[Sounding, ...]:
