@@ -113,7 +113,7 @@ CASES = {
         labels.joined_by_comma, problem="--label-separator ','", classes=("a,outdoor", "b,outdoor")
     ),
     "with its separator": Case(labels.joined_by_comma, ("--label-separator", ","), classes=("a", "b", "outdoor")),
-    "stretches": Case(labels.stretches, error="the columns start and end label stretches"),
+    "stretches": Case(labels.stretches),
     "two cases": Case(labels.of_two_cases, problem="written in several ways", classes=("A", "B", "a", "b")),
     "nan": Case(labels.not_a_number, problem="write for a missing label", classes=("a", "b", "nan")),
     "lists as text": Case(labels.lists_as_text, problem="lists written as text", classes=("['a']", "['b']")),
