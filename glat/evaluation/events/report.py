@@ -13,7 +13,7 @@ from ..bootstrap import draw, interval
 from ..score import Scored
 from .counts import PSDS, Counts, count
 from .measures import best_thresholds, curve, f1, psds
-from .timelines import EVIDENCE, timelines, truths
+from .timelines import EVIDENCE, joined, stretches, timelines, truths
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -119,32 +119,35 @@ def event_report(
         scored: of clips whose events are known, with the logits of frames and crops.
         crop_samples: W.
         thresholds: [L], of frames, those of the run; None: 0.5. Crops are taken from 0.5 on in any case.
-        resamples: of the clips, the same as `report` draws; 0: no intervals.
+        resamples: of the clips (of windows in a row: of their recordings), the same as `report` draws; 0: no
+            intervals.
         seed: for the resamples.
 
     Raises:
         UserError: sed_scores_eval is not installed; the clips hold no event.
     """
-    clips, known = scored.clips, truths(scored.clips)
+    clips = scored.clips
+    rows = stretches(clips)
+    known = truths(clips, rows)
     L = len(clips.classes)
     events = np.bincount([event.label for clip in known for event in clip.events], minlength=L)
     labels = np.flatnonzero(events).tolist()
     if not labels:
         raise UserError("the clips hold no event of a class of the run")
     half = np.full(L, 0.5)
-    weights = draw(len(clips), resamples, seed) if resamples else None
+    weights = draw(len(known), resamples, seed) if resamples else None
     scores: dict[str, dict[str, float]] = {}
     of_classes: dict[str, dict[str, Floats]] = {}
     best: dict[str, dict[str, Floats]] = {}
     resampled: dict[str, dict[str, Floats]] = {}
     curves: dict[str, dict[str, tuple[Floats, Floats]]] = {}
     for evidence in EVIDENCE:
-        counts = count(timelines(scored, crop_samples, evidence), known, labels)
+        counts = count(joined(timelines(scored, crop_samples, evidence), rows), known, labels)
         found = {kind: best_thresholds(counts, kind) for kind in F1}
         best[evidence] = {kind: _of_all(z, labels, L) for kind, z in found.items()}
         usual = half if thresholds is None or evidence == "crops" else thresholds
         measure = _measures(counts, usual[labels], found)
-        ones = measure(np.ones((len(clips), 1)))
+        ones = measure(np.ones((len(known), 1)))
         of_classes[evidence] = {metric: _of_all(each[:, 0], labels, L) for metric, (each, _) in ones.items()}
         scores[evidence] = {metric: float(mean[0]) for metric, (_, mean) in ones.items()}
         curves[evidence] = {metric: curve(counts, metric) for metric in PSDS}

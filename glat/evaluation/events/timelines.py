@@ -1,6 +1,7 @@
 """What a model says of when a class sounds in a clip, as scores of consecutive spans; and what is true."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from ...sharpening import sharpened
 from ..score import Scored
 
 EVIDENCE = ("frames", "crops", "sharpened")
+
+_SAME = 1e-5  # seconds: less than a sample, more than times are rounded by
 
 Floats = NDArray[np.float64]
 
@@ -23,40 +26,74 @@ class Timeline(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """The events of a clip; those of one class neither overlap nor touch."""
+    """The events of a clip, or of windows in a row; those of one class neither overlap nor touch."""
 
-    seconds: float  # of the clip
+    seconds: float
     events: tuple[Event, ...]
 
 
-def truths(clips: ClipSource) -> list[Truth]:
-    """What sounds when, by clip.
+def stretches(clips: ClipSource) -> list[list[int]]:
+    """The rows of clips that follow each other in one recording, and every other row alone.
 
-    Events are cut at the clip's end, and events of one class that overlap or touch are one: their definition leaves
-    detections of a class, runs of frames, no way to tell them apart.
+    Where windows meet an event goes on: counted window by window, it would begin and end there.
     """
-    assert clips.events is not None
-    found = []
-    for events, samples in zip(clips.events, clips.lengths.tolist(), strict=True):
-        seconds = samples / clips.sample_rate_hz
-        found.append(Truth(seconds, tuple(_joined(events, seconds))))
+    if clips.origins is None:
+        return [[row] for row in range(len(clips))]
+    found: list[list[int]] = []
+    for row, origin in enumerate(clips.origins):
+        before = clips.origins[row - 1] if row else None
+        ends = before.start_seconds + clips.lengths[row - 1] / clips.sample_rate_hz if before is not None else 0.0
+        if before is not None and before.recording == origin.recording and abs(ends - origin.start_seconds) < _SAME:
+            found[-1].append(row)
+        else:
+            found.append([row])
     return found
 
 
-def _joined(events: Iterable[Event], seconds: float) -> Iterator[Event]:
+def truths(clips: ClipSource, rows: Iterable[list[int]]) -> list[Truth]:
+    """What sounds when in each stretch.
+
+    Events are cut at the end, and events of one class that overlap or touch are one: detections of a class, which are
+    runs of spans, cannot tell them apart. Events without length are left out.
+    """
+    assert clips.events is not None
+    found = []
+    for of_stretch in rows:
+        seconds, events = 0.0, []
+        for row in of_stretch:
+            length = clips.lengths[row] / clips.sample_rate_hz
+            for label, onset, offset in map(astuple, clips.events[row]):
+                events.append(Event(label, seconds + max(0.0, onset), seconds + min(offset, length)))
+            seconds += length
+        found.append(Truth(seconds, tuple(_joined(events))))
+    return found
+
+
+def _joined(events: Iterable[Event]) -> Iterator[Event]:
     open_: Event | None = None
     for event in sorted(events, key=lambda event: (event.label, event.onset_seconds)):
-        onset, offset = max(0.0, event.onset_seconds), min(event.offset_seconds, seconds)
-        if offset <= onset:
+        if event.offset_seconds <= event.onset_seconds:
             continue
-        if open_ is not None and open_.label == event.label and onset <= open_.offset_seconds:
-            open_ = Event(event.label, open_.onset_seconds, max(open_.offset_seconds, offset))
-            continue
-        if open_ is not None:
+        if open_ is None:
+            open_ = event
+        elif open_.label == event.label and event.onset_seconds <= open_.offset_seconds + _SAME:
+            open_ = replace(open_, offset_seconds=max(open_.offset_seconds, event.offset_seconds))
+        else:
             yield open_
-        open_ = Event(event.label, onset, offset)
+            open_ = event
     if open_ is not None:
         yield open_
+
+
+def joined(lines: Iterator[Timeline], rows: Iterable[list[int]]) -> Iterator[Timeline]:
+    """The timelines of stretches, of those of all rows in order."""
+    for of_stretch in rows:
+        parts = [next(lines) for _ in of_stretch]
+        edges, end = [np.zeros(1)], 0.0
+        for part in parts:
+            edges.append(end + part.edges[1:])
+            end = edges[-1][-1]
+        yield Timeline(np.concatenate(edges), np.concatenate([part.probs for part in parts]))
 
 
 def timelines(scored: Scored, crop_samples: int, evidence: str) -> Iterator[Timeline]:

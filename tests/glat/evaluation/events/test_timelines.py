@@ -1,10 +1,13 @@
 """What frames, crops and both say of a clip, and its true events, worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from glat.data import Clips, Event, Targets
-from glat.evaluation.events.timelines import EVIDENCE, timelines, truths
+from glat.data.clips import Origin
+from glat.evaluation.events.timelines import EVIDENCE, Truth, joined, stretches, timelines, truths
 from glat.evaluation.score import Scored
 from glat.sharpening import sharpened
 
@@ -92,8 +95,24 @@ def test_every_clip_is_said_of_from_its_beginning_to_its_end(evidence):
 
 
 def test_events_of_a_class_that_touch_are_one_and_end_with_the_clip():
-    events = (Event(0, 4.0, 5.0), Event(1, 2.0, 9.0), Event(0, 1.0, 3.0), Event(0, 2.0, 4.0), Event(0, 7.0, 8.0))
-    whole, part = truths(clips((events, events), (1_000, 450)))
-    assert whole.seconds == 10
-    assert whole.events == (Event(0, 1.0, 5.0), Event(0, 7.0, 8.0), Event(1, 2.0, 9.0))
-    assert part.events == (Event(0, 1.0, 4.5), Event(1, 2.0, 4.5))
+    events = (Event(0, 4.0, 5.0), Event(1, 2.0, 9.0), Event(0, 1.0, 3.0), Event(0, 2.0, 4.0), Event(0, 7.0, 7.0))
+    data = clips((events, events), (1_000, 450))
+    assert stretches(data) == [[0], [1]]
+    whole, part = truths(data, stretches(data))
+    assert whole == Truth(10, (Event(0, 1.0, 5.0), Event(1, 2.0, 9.0)))
+    assert part == Truth(4.5, (Event(0, 1.0, 4.5), Event(1, 2.0, 4.5)))
+
+
+def test_windows_that_follow_each_other_are_one_so_that_no_event_ends_between_them():
+    at_the_end, at_the_start = (Event(0, 8.0, 10.0),), (Event(0, 0.0, 1.5), Event(1, 2.0, 3.0))
+    events = (at_the_end, at_the_start, at_the_start, at_the_start)
+    origins = (Origin("a", 0.0), Origin("a", 10.0), Origin("b", 0.0), Origin("b", 20.0))  # one window of b is missing
+    output = scored((1_000, 450, 1_000, 1_000))
+    data = replace(output.clips, events=events, origins=origins)
+    rows = stretches(data)
+    assert rows == [[0, 1], [2], [3]]
+    assert truths(data, rows)[0] == Truth(14.5, (Event(0, 8.0, 11.5), Event(1, 12.0, 13.0)))
+    first, second, third = joined(timelines(output, 300, "frames"), rows)
+    np.testing.assert_allclose(first.edges, [0, 2, 4, 6, 8, 10, 12, 14, 14.5])
+    np.testing.assert_allclose(first.probs, np.concatenate([second.probs, second.probs[:3]]))
+    assert third.edges[-1] == 10
