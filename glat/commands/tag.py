@@ -69,6 +69,8 @@ class Tag:
     threshold: str | None = None
     """Least frame probability of an event: a number, or a CSV with the columns class and threshold. Default: what
     `glat evaluate --thresholds` found for the run, else 0.5."""
+    sharpen: bool = False
+    """Sharpen the frame probabilities, by which events are found, by what the local stream says of each crop."""
     min_seconds: float = 0.0
     """Leave out events shorter than this."""
     merge_gap_seconds: float = 0.0
@@ -188,6 +190,7 @@ def _load(command: Tag, files: list[Path], said: Console) -> Tagger:
         batch_size=command.batch_size,
         allow_code=command.allow_code.split(",") if command.allow_code else (),
         normalise_with=files if estimated else (),
+        sharpen=command.sharpen,
     )
     if command.weights is not None:
         how = "as the global stream alone" if command.streams == "global" else "as both streams"

@@ -119,6 +119,7 @@ class Work:
             "batch_size": tagger.batch_size,
             "amp": command.amp,
             "thresholds": [round(float(t), 6) for t in thresholds],
+            "sharpen": command.sharpen,
             "min_seconds": command.min_seconds,
             "merge_gap_seconds": command.merge_gap_seconds,
             "top": command.top,

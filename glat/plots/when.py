@@ -52,6 +52,6 @@ def _draw_classes(axes: Axes, found: EventReport, shown: list[int], known: int) 
     names = [label if len(label) <= 32 else label[:31] + "…" for label in labels]
     axes.set_yticks(y, [f"{plain(name)} ({found.events[k]})" for name, k in zip(names, shown, strict=True)], fontsize=8)
     axes.tick_params(axis="y", length=0)
-    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.4, -0.6), xlabel="PSDS1 of the class (its number of events)")
+    axes.set(xlim=(0, None), ylim=(len(shown) - 0.4, -0.6), xlabel="PSDS1 of the class (its number of events)")
     if len(shown) < known:
         axes.set_title(f"the {len(shown)} of {known} classes with the most events", fontsize=9, loc="left")

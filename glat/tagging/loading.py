@@ -39,6 +39,7 @@ def load(
     batch_size: int | None = None,
     allow_code: Collection[str] = (),
     normalise_with: Sequence[str | Path] = (),
+    sharpen: bool = False,
 ) -> Tagger:
     """A trained model, ready to tag.
 
@@ -59,6 +60,7 @@ def load(
         allow_code: modules, or module:factory, whose code may run, where a run was trained with a network of the
             user's own.
         normalise_with: recordings to estimate a normaliser from, for TALNet.pt, which lacks its own.
+        sharpen: sharpen the frames, by which events are found, by what the local stream says of each crop.
 
     Raises:
         UserError: nothing there, damaged files, labels that are missing or too few or many.
@@ -94,6 +96,7 @@ def load(
         streams=streams,
         overlap=overlap,
         batch_size=batch_size,
+        sharpen=sharpen,
     )
 
 

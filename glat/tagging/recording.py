@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..sharpening import sharpened
 from .events import EventFinder, EventRules, TaggedEvent
 from .frames import Frames, JoinedFrames
 from .hearing import Heard
@@ -29,6 +30,7 @@ class Recording:
         keep: also keep frames, windows and embeddings, which takes memory by the hour.
         with_crops: keep the crops of all windows; without it, those that decided.
         rules: find events by these while the windows come.
+        sharpen: take the frames as the local stream sharpens them; see `glat.sharpening`.
         frame_sink, window_sink: are given the frames and the windows.
     """
 
@@ -42,11 +44,12 @@ class Recording:
         keep: bool = False,
         with_crops: bool = True,
         rules: EventRules | None = None,
+        sharpen: bool = False,
         frame_sink: Callable[[Frames], None] | None = None,
         window_sink: WindowSink | None = None,
     ) -> None:
         self.name, self.grid, self.classes, self.crop_samples = name, grid, classes, crop_samples
-        self.keep, self.with_crops = keep, with_crops
+        self.keep, self.with_crops, self.sharpen = keep, with_crops, sharpen
         self.finder = EventFinder(rules, grid) if rules is not None else None
         self.frame_sink, self.window_sink = frame_sink, window_sink
         self.joined = JoinedFrames(grid, self._frames)
@@ -72,11 +75,19 @@ class Recording:
         if self.with_crops:
             self.crops += crops
         self.crops_per_window = len(crops)
-        self.joined.add(window.first_frame, heard.frame_probs[row], streams)
+        self.joined.add(window.first_frame, self._frame_probs(heard, row), streams)
         if self.keep:
             self._kept_windows.append((window.offset, streams, heard.embeddings[row]))
         if self.window_sink is not None:
             self.window_sink(window, heard, row, crops)
+
+    def _frame_probs(self, heard: Heard, row: int) -> NDArray[np.float32]:
+        if not self.sharpen:
+            return heard.frame_probs[row]
+        crops = (heard.crop_probs[row], heard.classes[row], heard.starts[row])
+        clip_probs = heard.streams[row, 1]
+        S = self.grid.clip_samples
+        return sharpened(heard.frame_logits[row], clip_probs, *crops, self.crop_samples, S).astype(np.float32)
 
     def finish(self, samples: int, thresholds: NDArray[np.float32]) -> tuple[Tags, list[TaggedEvent]]:
         """What is said of the recording of so many samples, and its events where there are rules for them."""

@@ -42,6 +42,8 @@ class Tagger:
         streams: "both", or "global" to leave the local stream out.
         overlap: share of a window that the next one hears again, 0 to 0.9.
         batch_size: windows at a time; None: 8 on a CPU, 32 elsewhere.
+        sharpen: raise the frame probabilities in crops that the local stream confirms, and lower them in those it
+            refuses, before events are found; see `glat.sharpening`.
 
     Attributes:
         classes: L names.
@@ -66,6 +68,7 @@ class Tagger:
         streams: Streams = "both",
         overlap: float = OVERLAP,
         batch_size: int | None = None,
+        sharpen: bool = False,
     ) -> None:
         overlap = real("overlap", overlap, 0, 0.9)
         if batch_size is not None:
@@ -74,6 +77,8 @@ class Tagger:
             raise UserError(f"streams is {streams!r}; give one of {', '.join(get_args(Streams))}")
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise UserError(f"dtype is {dtype}; give torch.float32, torch.bfloat16 or torch.float16")
+        if sharpen and streams == "global":
+            raise UserError("frames are sharpened by the local stream, and streams is global; leave one of the two out")
         self._listener = Listener(model, clip_samples, device, dtype, streams)
         self.classes = tuple(classes)
         self.sample_rate_hz = model.global_.sample_rate_hz
@@ -81,6 +86,7 @@ class Tagger:
         self.crop_samples = model.crop_samples
         self.thresholds, self.tag_thresholds = thresholds, tag_thresholds
         self.streams: Streams = streams
+        self.sharpen = sharpen
         self.grid = Grid.of(clip_samples, self._listener.frames, self.sample_rate_hz, overlap)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
 
@@ -132,7 +138,7 @@ class Tagger:
 
     def recording(self, name: str, **options: Any) -> Recording:
         """What gathers the windows of one recording; `options` as of `Recording`."""
-        return Recording(name, self.grid, self.classes, self.crop_samples, **options)
+        return Recording(name, self.grid, self.classes, self.crop_samples, sharpen=self.sharpen, **options)
 
     def hear(
         self,

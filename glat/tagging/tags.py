@@ -127,7 +127,10 @@ class Tags:
 
     @property
     def frames(self) -> FrameProbs:
-        """Frame probabilities [T, L] of the global stream and where each frame begins, in seconds [T]."""
+        """Frame probabilities [T, L] of the global stream and where each frame begins, in seconds [T].
+
+        They are sharpened where the tagger was asked to.
+        """
         frames = self._kept().frames
         return FrameProbs(frames, np.arange(len(frames), dtype=np.float64) * self.grid.frame_seconds)
 

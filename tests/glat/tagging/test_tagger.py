@@ -110,6 +110,20 @@ def test_one_stream_alone(weights, recordings):
     np.testing.assert_allclose(tags.frames.probs, both.frames.probs, atol=1e-5)
 
 
+def test_sharpened_frames_differ_in_the_crops_of_their_class_alone(weights, recordings, tagger):
+    plain, sharp = tagger.tag(recordings[0]), tagging.load(weights, sharpen=True).tag(recordings[0])
+    assert sharp.tags == plain.tags
+    middles = plain.frames.seconds + plain.grid.frame_seconds / 2
+    inside = np.zeros(plain.frames.probs.shape, bool)
+    for crop in plain.crops:
+        inside[(middles >= crop.start_seconds) & (middles < crop.end_seconds), plain.classes.index(crop.label)] = True
+    changed = np.abs(sharp.frames.probs - plain.frames.probs) > 1e-6
+    assert 0 < inside.sum() < inside.size
+    assert not (changed & ~inside).any()
+    assert changed[inside].mean() > 0.5
+    assert sharp.events(0.5) != plain.events(0.5)
+
+
 def test_bfloat16_is_near(weights, recordings, tagger):
     tags = tagging.load(weights, dtype=torch.bfloat16).tag(recordings[0])
     np.testing.assert_allclose(tags.probs, tagger.tag(recordings[0]).probs, atol=0.1)
@@ -117,7 +131,13 @@ def test_bfloat16_is_near(weights, recordings, tagger):
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"labels": None}, "labels"), ({"labels": ["a"]}, "1"), ({"overlap": 1.0}, "overlap"), ({"best": True}, "best")],
+    [
+        ({"labels": None}, "labels"),
+        ({"labels": ["a"]}, "1"),
+        ({"overlap": 1.0}, "overlap"),
+        ({"best": True}, "best"),
+        ({"sharpen": True, "streams": "global"}, "sharpened by the local stream"),
+    ],
 )
 def test_a_tagger_says_what_it_needs(weights, options, said):
     with pytest.raises(glat.UserError, match=said):
