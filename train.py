@@ -34,7 +34,7 @@ from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.runs.results import of_ended
 from glat.settings.training import parse_train_config
 from glat.terminal import Console
-from glat.training import agreement, dry_run
+from glat.training import agreement, dry_run, loggers
 from glat.training.augment import augmentation
 from glat.training.calendar import Calendar
 from glat.training.changed import ChangedFiles
@@ -54,6 +54,7 @@ console = Console(soft_wrap=True)
 
 
 @lock.released()
+@loggers.closed()
 def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) -> Evaluation | None:
     """Train as `config` says, in its run folder, and return the last evaluation; None after a dry run.
 
@@ -80,6 +81,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
         say([ended.why])
         say_results(ended.evaluation, ended.classes, config, ended.best, started)
         return ended.evaluation
+    loggers.require(config.run.logger)
     torch.manual_seed(config.optim.seed)
     device = pick_device()
     precision = pick_precision(config.optim.amp, device, config.optim.amp_dtype)

@@ -25,8 +25,8 @@ from ..tagging.events import thresholds_of
 from ..tagging.tagger import Tagger
 from .best import Best
 from .calendar import Calendar
-from .curves import Curves
 from .learner import Learner
+from .loggers import About, Loggers
 
 SHOWN = 2  # clips in the picture: a second on a CPU
 
@@ -52,7 +52,7 @@ class Keeper:
         self.folder, self.config, self.facts, self.learner, self.ranks = folder, config, facts, learner, learner.ranks
         self.first_step, self.best = 0, Best()
         self._calendar = calendar
-        self._curves: Curves | None = None
+        self._loggers: Loggers | None = None
 
     def restore(self, checkpoint: Path | None, sampler: Sampler) -> list[str]:
         """Go on from a checkpoint: restore weights, optimiser, sampler and random generators; None: the run starts.
@@ -80,11 +80,10 @@ class Keeper:
             torch.manual_seed(self.config.optim.seed + 1_000_003 * self.ranks.rank)
         if self.ranks.first:
             lines += run.forget_metrics_after(self.folder, self.first_step if checkpoint else -1, self.best.last)
-            # Points of the checkpoint's step and of later ones are dropped, and those that stay are added again.
-            self._curves = Curves(self.folder, purge_step=self.first_step)
-            for row in run.read_metrics(self.folder).rows:
-                if row["step"] == self.first_step:
-                    self._curves.add(**row)
+            rows = run.read_metrics(self.folder).rows
+            about = About(self.folder, to_json(self.config), self.first_step, rows, {})
+            self._loggers = Loggers(self.config.run.logger, about)
+            lines += self._loggers.said
         return lines
 
     def _restore_weights(self) -> None:
@@ -99,10 +98,10 @@ class Keeper:
         save_weights(self.folder, model, run.BEST_WEIGHTS, step=best.step, fused_mAP=best.mean_ap)
 
     def log(self, step: int, **values: float) -> None:
-        """Add a line to the metrics, and points to the curves."""
-        if self._curves is not None:
+        """Add a line to the metrics, and points to the loggers' curves."""
+        if self._loggers is not None:
             run.append_metrics(self.folder, step=step, **values)
-            self._curves.add(step, **values)
+            self._loggers.scalars(step, values)
 
     def evaluated(self, step: int, result: Evaluation, clips: ClipSource) -> None:
         """Take an evaluation after `step` steps into account; one that is made again changes nothing.
@@ -115,14 +114,14 @@ class Keeper:
         best = self.best
         best.note(step, result.metrics["fused"].mean_ap)
         self.log(step, **{f"mAP_{stream}": m.mean_ap for stream, m in result.metrics.items()})
-        if self._curves is not None:
-            self._show(step, clips, self._curves)
+        if self._loggers is not None and self._loggers.any:
+            self._show(step, clips, self._loggers)
         if best.step == step:
             facts = {"step": step, "fused_mAP": best.mean_ap}
             model = self.learner.evaluated_model
             self.ranks.on_first(partial(save_weights, self.folder, model, run.BEST_WEIGHTS, **facts))
 
-    def _show(self, step: int, clips: ClipSource, curves: Curves) -> None:
+    def _show(self, step: int, clips: ClipSource, loggers: Loggers) -> None:
         classes, S = clips.classes, clips.clip_samples
         model, limits = self.learner.evaluated_model, thresholds_of(None, clips.classes)
         shown = []
@@ -132,7 +131,7 @@ class Keeper:
                 wave = to_float(torch.from_numpy(clips.read(row))).numpy()
                 shown.append(drawn(tagger.tag(wave, clips.sample_rate_hz), clips.names[row], wave, top=3))
         if shown:
-            curves.show("crops", draw_tagged(shown), step)
+            loggers.figure("crops", draw_tagged(shown), step)
 
     def save(self, step: int, sampler: dict[str, Any], evaluation_due: bool) -> None:
         """Write a checkpoint, then the weights alone.
@@ -153,8 +152,8 @@ class Keeper:
         }
 
         def write() -> None:
-            if self._curves is not None:
-                self._curves.flush()  # a kill after this costs no point that the checkpoint has passed
+            if self._loggers is not None:
+                self._loggers.flush()  # a kill after this costs no point that the checkpoint has passed
             checkpoints.save(self.folder, state)
             save_weights(self.folder, self.learner.evaluated_model, step=step)
             self._remove_old()
@@ -168,9 +167,8 @@ class Keeper:
 
     def finish(self, result: Evaluation, classes: tuple[str, ...], skipped: tuple[Skipped, ...]) -> None:
         """Write what came out: the last evaluation, the recordings that were left out, and the curves as a picture."""
-        if self._curves is None:
+        if self._loggers is None:
             return
-        self._curves.close()
         self._remove_old()
         run.write_json(self.folder / run.SKIPPED, [vars(one) for one in skipped])
         best = self.best
@@ -178,3 +176,6 @@ class Keeper:
         about = {"step": best.last, "best": {"step": best.step, "fused_mAP": best.mean_ap}, "idle": idle}
         write_evaluation(self.folder, result.to_json(classes) | about)
         plot_curves([Recorded.of(self.folder)], self.folder / "curves.png")
+        scores = {stream: metrics.means() for stream, metrics in result.metrics.items()}
+        end = {f"end/{name}_{stream}": value for stream, means in scores.items() for name, value in means.items()}
+        self._loggers.finish(end | {"end/step": best.last})
