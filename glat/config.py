@@ -78,7 +78,8 @@ class DataConfig:
     data: Path | None = None
     """Recordings: a folder with one sub-folder per class, a CSV or TSV (columns file, label, optionally fold), the same
     with columns onset and offset, Raven's selection tables or Audacity's label tracks (.txt), the output of glat pack,
-    or WebDataset tar files. Without it: built-in soundscapes of synthesised events."""
+    WebDataset tar files, or hf-dataset:FOLDER, a saved data set of Hugging Face's datasets. Without it: built-in
+    soundscapes of synthesised events."""
     eval_data: Path | None = None
     """Recordings to evaluate on, of the same kind as --data."""
     labels: Path | None = None

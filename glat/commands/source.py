@@ -16,7 +16,8 @@ class SourceFlags:
 
     data: Path | None = None
     """A folder with one sub-folder a class; a CSV or TSV with columns file, label and optionally fold, and onset and
-    offset where times are known; selection tables of Raven or label tracks of Audacity."""
+    offset where times are known; selection tables of Raven or label tracks of Audacity; hf-dataset:FOLDER, a saved data
+    set of Hugging Face's datasets."""
     file_column: str = "file"
     """The column of a CSV or TSV that names the files."""
     label_column: str = "label"

@@ -22,6 +22,7 @@ from .recordings.audioset import with_display_names
 from .recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
 from .recordings.manifest import Manifest, check_sides, in_folds, read_manifest, split
 from .recordings.recording import Recording
+from .recordings.saved import is_saved, saved_sides
 from .recordings.tables import TableFormat
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
 from .stamps import Stamps
@@ -82,17 +83,19 @@ def load(
             asked.mixed(synthesised(side, seed, sample_rate_hz), side, Mixer()) for side in ("train", "eval")
         )
         return Data(train, evaluation)
-    if config.eval_data is not None and not config.eval_data.exists():
+    if config.eval_data is not None and not (config.eval_data.exists() or is_saved(config.eval_data)):
         raise UserError(f"--eval-data {config.eval_data}: no such file or folder; give what --data may be")
+    if config.eval_data is None and not config.eval_folds and is_saved(config.data):
+        data, eval_data = saved_sides(config.data)
+        config = replace(config, data=data, eval_data=eval_data)
+        asked = replace(asked, config=config)
     kind = asked.kind()
     if config.eval_data is not None and (other := _kind(config.eval_data)) != kind:
         raise UserError(
             f"--data {config.data} holds {kind}, and --eval-data {config.eval_data} {other}; give both alike"
         )
     if kind == _PACKS:
-        packed = load_packs(
-            config.data, config.eval_data, eval_folds=config.eval_folds, seed=seed, labels=config.labels
-        )
+        packed = load_packs(asked.data, config.eval_data, eval_folds=config.eval_folds, seed=seed, labels=config.labels)
         asked.check_pack(packed.train)
         shards = dict.fromkeys((*packed.train.shards, *packed.evaluation.shards))
         return replace(packed, stamps=Stamps.of(shards, workers))
@@ -244,6 +247,8 @@ class _Asked:
         if strong and (config.windows == "off" or config.mix):
             flag = "--mix takes recordings of one event each" if config.mix else "--windows off hears beginnings alone"
             raise UserError(f"{flag}, and --data {self.data} says what sounds when; leave it out")
+        if config.windows == "on" and is_saved(self.data):
+            raise UserError(f"--windows on: of {self.data} the beginnings are heard; leave it out")
         if config.windows == "on" and config.mix:
             raise UserError("--windows on and --mix exclude each other: soundscapes are mixed as long as a clip")
 
@@ -338,7 +343,7 @@ class _Opened(NamedTuple):
 def _open(asked: _Asked, recordings: Sequence[Recording], classes: tuple[str, ...]) -> _Opened:
     strong = any(recording.soundings is not None for recording in recordings)
     asked.check_windows(strong)
-    if asked.config.windows == "off" or asked.config.mix:
+    if asked.config.windows == "off" or asked.config.mix or is_saved(asked.data):
         return _as_clips(asked, recordings, classes, None)
     encoded = _encoded(asked, recordings, classes)
     listed: EncodedClips = encoded.recordings
@@ -353,8 +358,8 @@ def _encoded(asked: _Asked, recordings: Sequence[Recording], classes: tuple[str,
     source, skipped = encoded_from_manifest(
         recordings, classes, sample_rate_hz=rate, clip_seconds=seconds, workers=asked.workers
     )
-    files = set(source.files)
-    return _Opened(source, skipped, [i for i, recording in enumerate(recordings) if recording.path in files])
+    places = {(source.files[file], int(at)) for file, at in zip(source.file, source.offsets, strict=True)}
+    return _Opened(source, skipped, [i for i, r in enumerate(recordings) if (r.path, r.offset) in places])
 
 
 def _in_windows(asked: _Asked, recordings: Sequence[Recording], encoded: _Opened) -> _Opened:
@@ -388,7 +393,9 @@ def _as_clips(
     rate, seconds, workers = asked.sample_rate_hz, asked.config.clip_seconds, asked.workers
     if not asked.in_memory(round(len(recordings) * (seconds or 10.0) * rate)):
         return encoded or _encoded(asked, recordings, classes)
-    waves, lengths, reasons, remarks = read_clips([r.path for r in recordings], rate, seconds, workers)
+    waves, lengths, reasons, remarks = read_clips(
+        [r.path for r in recordings], rate, seconds, workers, lambda i: recordings[i].stream()
+    )
     skipped = tuple(Skipped(recordings[i].name, reason) for i, reason in sorted(reasons.items()))
     if not len(waves):
         raise _none_can_be_read(asked, len(recordings), skipped)

@@ -282,7 +282,7 @@ def _fill_shard(path: Path, task: Shard) -> None:
         waveform = file.create_dataset("waveform", (rows, S), np.int16, chunks=(1, S), maxshape=(rows, S))
         for recording in task.recordings:
             try:
-                clip = read_clip(recording.path, task.sample_rate_hz, task.clip_seconds)
+                clip = read_clip(recording.path, task.sample_rate_hz, task.clip_seconds, recording.stream())
             except UnreadableAudio as error:
                 skipped.append((recording.name, error.reason))
                 continue

@@ -110,13 +110,13 @@ def read_samples(
     return hear(path, sample_rate_hz, max_seconds=max_seconds, stream=stream).samples
 
 
-def read_clip(path: Path, sample_rate_hz: int, max_seconds: float | None) -> Clip:
+def read_clip(path: Path, sample_rate_hz: int, max_seconds: float | None, stream: BinaryIO | None = None) -> Clip:
     """Decode the first `max_seconds` of a file (None: all) to int16; beside the clip itself it takes a few megabytes.
 
     Raises:
         UnreadableAudio: as of `hear`.
     """
-    wave, facts, peak = _hear(path, sample_rate_hz, max_seconds, None, to_int16)
+    wave, facts, peak = _hear(path, sample_rate_hz, max_seconds, stream, to_int16)
     return Clip(wave, peak, facts.header.rate_hz, facts.header.channels, facts.remarks)
 
 
@@ -172,7 +172,11 @@ def rounded_up(samples: int, sample_rate_hz: int) -> int:
 
 
 def read_clips(
-    paths: Sequence[Path], sample_rate_hz: int, clip_seconds: float | None, workers: int | None = None
+    paths: Sequence[Path],
+    sample_rate_hz: int,
+    clip_seconds: float | None,
+    workers: int | None = None,
+    stream: Callable[[int], BinaryIO | None] = lambda i: None,
 ) -> tuple[NDArray[np.int16], NDArray[np.int64], dict[int, str], list[tuple[str, ...]]]:
     """Decode many files to clips of one length; bad ones are left out and reported, never raised.
 
@@ -181,6 +185,7 @@ def read_clips(
         clip_seconds: samples beyond are cut, shorter files padded with zeros. None: 10 s, or the longest file where
             that is shorter, rounded up to 0.1 s.
         workers: threads; None: one a core. Changes nothing in the result.
+        stream: gives the bytes of a file by its index, or None where the file itself is to be opened.
 
     Returns:
         waves [K, S] int16 of the K files that could be read, in order; lengths [K] int64, valid samples;
@@ -193,7 +198,7 @@ def read_clips(
 
     def fill(i: int) -> tuple[int, tuple[str, ...]] | str:
         try:
-            clip = read_clip(paths[i], sample_rate_hz, longest_seconds)
+            clip = read_clip(paths[i], sample_rate_hz, longest_seconds, stream(i))
         except UnreadableAudio as error:
             return error.reason
         waves[i, : len(clip.wave)] = clip.wave

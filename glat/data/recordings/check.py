@@ -126,7 +126,7 @@ def listen(listed: Sequence[Recording], workers: int | None = None) -> list[Soun
             return lambda mono: digest.update(np.ascontiguousarray(mono).data)
 
         try:
-            facts = decode_mono(recording.path, begin)
+            facts = decode_mono(recording.path, begin, stream=recording.stream())
         except UnreadableAudio as error:
             return Sound(recording.name, recording.labels, error.reason)
         return Sound(

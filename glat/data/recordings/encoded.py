@@ -125,7 +125,7 @@ def encoded_from_manifest(
     Raises:
         UserError: no readable recording.
     """
-    items = [_Item(r.name, r.path, -1, -1, r.labels) for r in recordings]
+    items = [_Item(r.name, r.path, r.offset, r.size, r.labels) for r in recordings]
     return _open(items, [], classes, sample_rate_hz, clip_seconds, workers)
 
 

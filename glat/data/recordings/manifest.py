@@ -12,6 +12,7 @@ from .annotations.tables import Format
 from .folders import HELP, read_folder
 from .negatives import with_negatives
 from .recording import Recording
+from .saved import is_saved, read_saved
 from .tables import SUFFIXES, TableFormat, read_table
 
 _EVAL_SHARE = 0.2
@@ -39,7 +40,8 @@ def read_manifest(
         data: a folder with one sub-folder a class, files nested at any depth and behind links; or a CSV or TSV with a
             header and the columns file (relative to the table), label (several joined by ``;``; none: a recording
             without any class), optionally fold; or what says what sounds when: a table that also has onset and
-            offset, Raven's selection tables, Audacity's label tracks, a folder with one of these a recording.
+            offset, Raven's selection tables, Audacity's label tracks, a folder with one of these a recording; or
+            ``hf-dataset:FOLDER``, as of `read_saved`.
         table: how the table names its columns and joins its labels.
         audio: the folder of the files that a table names; None: its own.
         negatives: a folder or list of recordings in which no class sounds.
@@ -56,9 +58,13 @@ def read_manifest(
             twice with different labels or folds; times that are none.
     """
     try:
-        if not data.exists():
+        if not (data.exists() or is_saved(data)):
             raise UserError(f"--data {data}: no such file or folder; {HELP}")
-        if is_annotated(data):
+        if is_saved(data):
+            if audio is not None:
+                raise UserError(f"--audio {audio} is where the files of a table lie; leave it out, or give a table")
+            recordings, skipped = read_saved(data, table)
+        elif is_annotated(data):
             columns = Format(table.file_column, table.label_column, table.label_separator)
             recordings, skipped = read_annotations(data, columns, audio)
         elif data.is_dir():

@@ -1,7 +1,10 @@
 """One recording of a list."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 
 @dataclass(frozen=True)
@@ -22,3 +25,13 @@ class Recording:
     labels: tuple[str, ...]  # sorted; none: a clip of no class, a negative example
     fold: str | None = None
     soundings: tuple[Sounding, ...] | None = None  # by onset; None: the labels are of the whole recording
+    offset: int = -1  # of its first byte, where it is a piece of the file
+    size: int = -1  # of that piece, in bytes
+
+    def stream(self) -> BinaryIO | None:
+        """Its bytes, where it is a piece of a file; None where the file is the recording, or cannot be read."""
+        if self.offset >= 0:
+            with suppress(OSError), self.path.open("rb") as file:  # who then reads the file says why it cannot be
+                file.seek(self.offset)
+                return BytesIO(file.read(self.size))
+        return None
