@@ -52,6 +52,8 @@ class GlobalLocal(nn.Module):
     program, which differs from the paper (frozen global stream, frames scored by the local classifier, suppression).
     """
 
+    selector = staticmethod(select_crops)  # an exported copy has one of plain operators
+
     def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
         super().__init__()
         for stream in (global_, local_):
@@ -164,7 +166,7 @@ class GlobalLocal(nn.Module):
                 rank_scores = self.global_.clip_logits(features)
             else:
                 rank_scores = _rank_by_frames(frame_logits, wave.shape[1], lengths, config.rank_by)
-            crops = select_crops(
+            crops = self.selector(
                 rank_scores,
                 frame_logits,
                 wave,

@@ -55,7 +55,7 @@ ROOMS = [
     *("data.recordings", "data.packs", "data.windows", "data.soundscapes", "data.loading"),
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
     *("evaluation", "runs", "settings", "outputs", "sweep", "hub"),
-    *("tagging", "plots", "training"),
+    *("export", "tagging", "plots", "training"),
     *("commands", "cli", "__main__"),
 ]
 

@@ -17,6 +17,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train", "run", "Train a model; the flags are those of train.py."),
     "tag": Command("tag", "Tag", "Say what sounds in recordings, and which seconds decided it."),
+    "export": Command(
+        "export", "Export", "Write a trained model as one file for other programs (.onnx, .pt2), compared with the run."
+    ),
     "evaluate": Command(
         "evaluate",
         "Evaluate",

@@ -108,10 +108,18 @@ def save_weights(folder: Path, model: nn.Module, name: str = WEIGHTS, **facts: f
         write_weights(folder / name, weights, texts)
 
 
+def header_of_weights(folder: Path, name: str) -> dict[str, str]:
+    """The facts in the header of a file of weights; none where it is missing or damaged."""
+    try:
+        with safe_open(folder / name, "pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
+
+
 def step_of_weights(folder: Path, name: str) -> int | None:
     """After which step the weights of a file were saved, as its header says; None: it is missing or damaged."""
     try:
-        with safe_open(folder / name, "pt") as file:
-            return int(file.metadata()["step"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return int(header_of_weights(folder, name)["step"])
+    except (KeyError, ValueError):
         return None

@@ -19,6 +19,7 @@ from ..runs.thresholds import read_thresholds
 from ..runs.weights import load_model
 from .events import thresholds_of
 from .hearing import Streams
+from .origin import Origin
 from .tagger import OVERLAP, Tagger
 
 CLIP_SECONDS = 10.0  # what PANNs' and TALNet's networks were trained on
@@ -77,11 +78,13 @@ def load(
         thresholds = read_thresholds(source)
         if thresholds is not None and thresholds.weights != (BEST_WEIGHTS if best else WEIGHTS):
             thresholds = None  # they are of the run's other weights
+        origin = Origin.of_run(opened, BEST_WEIGHTS if best else WEIGHTS)
     else:
         if best:
             raise UserError(f"{source} is no run's folder, so it has no best evaluation; leave --best out")
         model, classes = _from_weights(source, labels, crop_pooling, normalise_with)
         clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
+        origin = Origin(source)
     by_frames = {label: t.threshold for label, t in thresholds.frames.items()} if thresholds else None
     by_tags = {label: t.threshold for label, t in thresholds.tags.items()} if thresholds else None
     where = machine.pick_device() if device is None else _device(device)
@@ -97,6 +100,7 @@ def load(
         overlap=overlap,
         batch_size=batch_size,
         sharpen=sharpen,
+        origin=origin,
     )
 
 

@@ -1,6 +1,7 @@
 """`Tagger`: a trained model that tags audio of any length; ``glat.load`` makes one."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, get_args, overload
 
@@ -10,8 +11,13 @@ from numpy.typing import NDArray
 
 from ..arguments import real, whole
 from ..errors import UserError
+from ..export import sounds, write
+from ..export.check import TOLERANCE, Parity
+from ..export.facts import describe
+from ..export.sounds import Sounds
 from ..model import GlobalLocal
 from .hearing import Listener, Streams
+from .origin import Origin
 from .pipeline import Outcome, Start, hear
 from .reading import ArraySource, FileSource, Source
 from .recording import Recording
@@ -44,6 +50,7 @@ class Tagger:
         batch_size: windows at a time; None: 8 on a CPU, 32 elsewhere.
         sharpen: raise the frame probabilities in crops that the local stream confirms, and lower them in those it
             refuses, before events are found; see `glat.sharpening`.
+        origin: what the model is, for what is exported of it.
 
     Attributes:
         classes: L names.
@@ -69,6 +76,7 @@ class Tagger:
         overlap: float = OVERLAP,
         batch_size: int | None = None,
         sharpen: bool = False,
+        origin: Origin | None = None,
     ) -> None:
         overlap = real("overlap", overlap, 0, 0.9)
         if batch_size is not None:
@@ -87,6 +95,7 @@ class Tagger:
         self.thresholds, self.tag_thresholds = thresholds, tag_thresholds
         self.streams: Streams = streams
         self.sharpen = sharpen
+        self.origin = origin
         self.grid = Grid.of(clip_samples, self._listener.frames, self.sample_rate_hz, overlap)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
 
@@ -135,6 +144,58 @@ class Tagger:
             assert outcome.recording is not None
             found.append(outcome.recording.finish(outcome.samples, self.thresholds)[0])
         return found if many else found[0]
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        check: Sequence[str | Path] = (),
+        tolerance: float = TOLERANCE,
+        overwrite: bool = False,
+    ) -> Parity:
+        """Write the whole model, from the waveform of a window to its probabilities and crops, for other programs.
+
+        The file is read back and compared with this model before it takes its place: docs/export.md.
+
+        Args:
+            path: OUT.onnx for ONNX Runtime and others (needs ``pip install 'glat[export]'``), or OUT.pt2 for
+                ``torch.export.load``, which needs no glat.
+            check: recordings to compare on; without them those that a run was trained on, where they are at hand, else
+                synthesised soundscapes.
+            tolerance: largest difference of a probability, 1e-5 or what you can do with.
+            overwrite: replace a file that is no export, too.
+
+        Returns:
+            What was compared, and how far the two lie apart.
+
+        Raises:
+            UserError: a path that is no place for it, a network that cannot be exported, recordings that cannot be
+                read, or a file that says something else than the model: then nothing is written.
+        """
+        if self.streams != "both":
+            raise UserError("streams is 'global', and an export holds both streams; load the model with both")
+        tolerance = real("tolerance", tolerance, 0, 1)
+        to = write.output("path", Path(path), overwrite, tuple(Path(file) for file in check))
+        model = deepcopy(self._listener.model).cpu()
+        clip_samples, rate = self.grid.clip_samples, self.sample_rate_hz
+        facts = describe(
+            model,
+            self.classes,
+            clip_samples,
+            self.grid.frames,
+            self.thresholds,
+            self.tag_thresholds,
+            {} if self.origin is None else self.origin.describe(),
+        )
+
+        def some_sounds() -> Sounds:
+            if check:
+                return sounds.of_files([Path(file) for file in check], rate, clip_samples)
+            if self.origin is None or self.origin.data is None:
+                return sounds.synthesised(rate, clip_samples)
+            return sounds.of_run(self.origin.data, self.origin.seed, rate, clip_samples)
+
+        return write.export_model(model, clip_samples, facts, to, some_sounds, tolerance)
 
     def recording(self, name: str, **options: Any) -> Recording:
         """What gathers the windows of one recording; `options` as of `Recording`."""
