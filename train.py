@@ -34,7 +34,7 @@ from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.runs.results import of_ended
 from glat.settings.training import parse_train_config
 from glat.terminal import Console
-from glat.training import agreement, dry_run, loggers
+from glat.training import agreement, dry_run, loggers, remarked
 from glat.training.augment import augmentation
 from glat.training.calendar import Calendar
 from glat.training.changed import ChangedFiles
@@ -134,6 +134,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
         say([*remark_lines(sets), *run.skipped_lines(sets.skipped, listed="glat check-data lists all")])
         with closing(new_feed()) as feed:
             say(dry_run.lines(config, learner, training_step, feed.parts, len(train)))
+        say(remarked.lines(loading.remarks.listed(), "of those that these steps heard; glat check-data hears all"))
         return None
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
     reader = choose_loader(train, loading.loader, device)
@@ -149,6 +150,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     try_compiled()
     if ranks.first:
         compiled.record_in(folder)
+    odd = remarked.Remarked(folder, sets, loading.remarks, ranks)
     bad_steps = BadSteps(folder, train.name_of, load_rows, learner, compiled)
     evaluator = Evaluator(learner, keeper, sets.evaluation, part_size, loading, console)
 
@@ -182,6 +184,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
             # Checkpoint
             if number or due.save:
                 keeper.save(done, feed.state(), due.evaluate)
+                odd.save()
                 stop.saved(done, int(number))
                 ranks.on_first(changed.look)
 
@@ -200,9 +203,11 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     result = result or evaluator.at(end)
     ranks.on_first(changed.look, True)
     skipped = left_out.of_all(ranks)
+    odd.save()
     keeper.finish(result, classes, skipped)
     stop.over()
-    say_results(result, classes, config, (best.step, best.mean_ap), started, run.skipped_lines(skipped))
+    notes = [*run.skipped_lines(skipped), *odd.lines()]
+    say_results(result, classes, config, (best.step, best.mean_ap), started, notes)
     return result
 
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -286,6 +287,27 @@ def test_a_recording_that_vanishes_is_left_out_and_counted_once(recordings, tmp_
     assert f"1 recording was left out (skipped.json lists them):\n  {gone[0]}: no such file\n" in said.out
     listed = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert listed == [{"file": gone[0], "reason": "no such file"}]
+
+
+@pytest.mark.parametrize("loader", ["memory", "soundfile"])
+def test_odd_recordings_are_named_once_in_the_folder_and_at_the_end(tmp_path, capsys, loader):
+    for label in ("tone", "noise"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for i in range(6):
+            sound = np.random.default_rng(i).uniform(-0.5, 0.5, 32_000)
+            sound = np.clip(9 * sound, -1, 1) if i < 5 else sound
+            soundfile.write(tmp_path / "data" / label / f"{i}.wav", sound, 32_000, subtype="PCM_16")
+    module, folder = train_module(), tmp_path / "run"
+    options = ("--data", str(tmp_path / "data"), "--iterations", "3", "--loader", loader, "--run-dir", str(folder))
+    module.main(parse_train_config([*TWO_SECONDS, *options, "--dry-run"]))
+    dry = capsys.readouterr().out
+    assert "it is clipped" in dry
+    module.main(parse_train_config([*TWO_SECONDS, *options]))
+    said = capsys.readouterr().out
+    listed = json.loads((folder / "remarks.json").read_text())
+    assert [one["file"] for one in listed] == [f"{label}/{i}.wav" for label in ("noise", "tone") for i in range(5)]
+    assert all(re.fullmatch(r"7\d\.\d% of its samples are at full scale: it is clipped", o["remark"]) for o in listed)
+    assert "10 recordings are odd, and are heard (remarks.json lists them):\n  noise/0.wav: 7" in said
 
 
 def test_an_evaluation_lists_a_file_that_proves_bad_only_when_it_is_heard(tmp_path, capsys):

@@ -128,6 +128,10 @@ class ClipSource(ABC):
         """As `read`, in `wave_dtype`: float32 with full scale ±1 where the source can do better than int16."""
         return self.read(row)
 
+    def hear(self, row: int) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """What `read_samples` returns, and what is odd about it, beyond the source's `remarks`."""
+        return self.read_samples(row), ()
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Clips(ClipSource):

@@ -15,11 +15,11 @@ import torch
 from ..config import FLAG, PRESET, FeedConfig, ModelConfig, TrainConfig
 from ..data import Data
 from ..data.loading.batches import Choice
-from ..data.windows.source import recording_of
 from ..errors import UserError
 from ..machine import Precision, device_name
 from ..runs.folder import recordings_in
 from .compiling import mode_for
+from .remarked import at_the_start
 
 # A CPU run that names no iterations trains about this long at the speed it starts with, and stops at the limit where
 # the machine gets slower; with loading and evaluation that is less than ten minutes.
@@ -215,12 +215,7 @@ def _windows(config: TrainConfig, data: Data) -> list[str]:
 
 def remark_lines(data: Data) -> list[str]:
     """What is odd about some recordings that are heard all the same; the first few."""
-    odd = [
-        f"{recording_of(name)}: {remark}"
-        for side in (data.train, data.evaluation)
-        for name, remarks in zip(side.names, side.remarks or (), strict=False)
-        for remark in remarks
-    ]
+    odd = [f"{name}: {remark}" for name, remark in at_the_start(data)]
     more = len(odd) - SHOWN_REMARKS
     return [f"note: {line}" for line in odd[:SHOWN_REMARKS]] + (
         [f"note: {more} more remarks on recordings; glat check-data lists all"] if more > 0 else []

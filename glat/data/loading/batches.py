@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from ..clips import Batch, Clips, ClipSource, Skipped
 from ..parallel import cores
 from ..recordings.encoded import EncodedClips
 from ..windows.source import WindowsOfFiles
+from .remarks import Remarks
 from .rows import FromMemory, Maker, RowByRow, read_row
 
 LOADERS = ("auto", "memory", "dali", "soundfile")
@@ -35,6 +36,7 @@ class Loading:
     loader: str = "auto"
     workers: int | None = None
     report: Callable[[Skipped], None] = _warn
+    remarks: Remarks = field(default_factory=Remarks)
 
     def batches(
         self,
@@ -52,6 +54,7 @@ class Loading:
             loader=self.loader,
             workers=self.workers,
             report=report or self.report,
+            remarks=self.remarks,
             may_be_empty=may_be_empty,
         )
 
@@ -135,6 +138,7 @@ def batches(
     workers: int | None = None,
     prefetch: int = 2,
     report: Callable[[Skipped], None],
+    remarks: Remarks | None = None,
     may_be_empty: bool = False,
 ) -> Generator[Batch]:
     """Yield batches of a source's clips, prepared ahead of their use.
@@ -152,6 +156,7 @@ def batches(
         workers: threads; None: one per core. Does not change the batches.
         prefetch: batches prepared beside the current one, 1 or more.
         report: called for each clip that cannot be read, in the caller's thread.
+        remarks: takes what is odd about recordings that are decoded.
         may_be_empty: a batch without a readable clip returns silence instead of raising.
 
     Returns:
@@ -168,6 +173,7 @@ def batches(
     if prefetch < 1:
         raise UserError(f"prefetch is {prefetch}; give 1 or more")
     known: dict[int, str] = {}
+    noted = remarks or Remarks()
     named: set[str] = set()
 
     def tell(skipped: Skipped) -> None:
@@ -178,14 +184,14 @@ def batches(
     def build() -> Maker:
         if isinstance(source, Clips):
             return FromMemory(source)  # an index into memory, in the caller's thread
-        by_row = RowByRow(source, workers or cores(), known, device)
+        by_row = RowByRow(source, workers or cores(), known, noted, device)
         if choice.name != "dali":
             return by_row
         from .dali import Dali  # imports nvidia.dali, which takes seconds and may be missing
 
         return Dali(by_row, device)
 
-    return _run(source, iter(rows), build, known, device, prefetch, tell, may_be_empty)
+    return _run(source, iter(rows), build, known, noted, device, prefetch, tell, may_be_empty)
 
 
 def _run(
@@ -193,6 +199,7 @@ def _run(
     rows: Iterator[Tensor],
     build: Callable[[], Maker],
     known: dict[int, str],
+    remarks: Remarks,
     device: torch.device,
     prefetch: int,
     report: Callable[[Skipped], None],
@@ -221,7 +228,7 @@ def _run(
                 elif may_be_empty:
                     wave, lengths = torch.zeros_like(wave), torch.full_like(lengths, wave.shape[1])
                 else:
-                    row, samples = _next_readable(source, int(wanted[0]), reasons[0], known, report)
+                    row, samples = _next_readable(source, int(wanted[0]), reasons[0], known, remarks, report)
                     wave.zero_()[:, : len(samples)] = torch.from_numpy(samples).to(wave.device)
                     lengths[:], wanted[:] = len(samples), row
             targets = source.present(wanted).float()
@@ -244,13 +251,18 @@ def _replacements(count: int, bad: dict[int, str]) -> dict[int, int] | None:
 
 
 def _next_readable(
-    source: ClipSource, row: int, reason: str, known: dict[int, str], report: Callable[[Skipped], None]
+    source: ClipSource,
+    row: int,
+    reason: str,
+    known: dict[int, str],
+    remarks: Remarks,
+    report: Callable[[Skipped], None],
 ) -> tuple[int, NDArray[Any]]:
     """The next readable clip after `row`, wrapping round; whatever was read before, so a resumed run finds it too."""
     place, clip = divmod(row, len(source))
     for behind in range(1, min(len(source), 1 + _FOLLOWING)):
         other = (clip + behind) % len(source) + len(source) * place
-        if not isinstance(samples := read_row(source, other, known), str):
+        if not isinstance(samples := read_row(source, other, known, remarks), str):
             return other, samples
         if other not in known:
             known[other] = samples

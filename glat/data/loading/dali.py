@@ -19,7 +19,7 @@ from ..recordings.audio import frames_for
 from ..recordings.containers import Damaged, examine
 from ..recordings.decoding import UnreadableAudio
 from ..recordings.encoded import EncodedClips
-from ..recordings.level import CANCELLED, wrong_peak
+from ..recordings.level import CANCELLED, FULL_SCALE, remarks_on, wrong_peak
 from ..recordings.resample import can_resample, resample
 from .rows import RowByRow
 
@@ -107,7 +107,7 @@ class Dali:
             else:
                 if self.waiting:
                     self._feed()  # DALI decodes the next batch while this one is finished and used
-                wave, lengths = self._checked(started, *self._downmixed(started, decoded), frames, rates)
+                wave, lengths = self._checked(started, decoded, frames, rates)
         if self.stream is not None:
             torch.cuda.current_stream(self.device).wait_stream(self.stream)
             self.lent = [wave] if decoded is None else [wave, decoded]
@@ -205,23 +205,24 @@ class Dali:
         self,
         batch: _Batch,
         decoded: Tensor,
-        may_cancel: NDArray[np.bool_],
         frames: NDArray[np.int64],
         rates: NDArray[np.float32],
     ) -> tuple[Tensor, Tensor]:
-        """Resample, check the result, and fill the places that DALI did not decode."""
+        """Average [B, samples, channels], resample, check the result, and fill the places that DALI did not decode."""
         source, rows = self.source, np.array(batch.rows)
+        mono, may_cancel = self._downmixed(batch, decoded)
         ours = np.ones(len(rows), bool)
         ours[[*batch.decoded, *batch.reasons]] = False
         trusted = ours & (frames == source.frames[rows]) & (rates == source.rates_hz[rows]) & ~may_cancel
         lengths = source.lengths[rows].copy()
-        wave = self._resampled(decoded, source.rates_hz[rows], ours, lengths)
+        wave = self._resampled(mono, source.rates_hz[rows], ours, lengths)
         beginning = _sounds(wave[:, :_GLANCE]) & (lengths >= _GLANCE)  # a shorter clip is padded with zeros
         for place in np.flatnonzero(trusted):
             if not (source.is_integer[rows[place]] and beginning[place]):
                 trusted[place] = _sounds(wave[place, : lengths[place]])[0]
             if not source.is_integer[rows[place]]:  # NaN may follow the clip's end, where soundfile finds it
-                trusted[place] &= bool(decoded[place].abs().amax().isfinite())
+                trusted[place] &= bool(mono[place].abs().amax().isfinite())
+        self._remark(rows, trusted, decoded, mono)
         for place in np.flatnonzero(ours & ~trusted):
             result = self.by_row.read(int(rows[place]))
             if isinstance(result, str):
@@ -233,6 +234,29 @@ class Dali:
             wave[filled, : len(samples)] = torch.from_numpy(samples)
             wave[filled, len(samples) :] = 0
         return wave, torch.from_numpy(lengths)
+
+    def _remark(self, rows: NDArray[np.int64], trusted: NDArray[np.bool_], decoded: Tensor, mono: Tensor) -> None:
+        """Note what is odd about clips that are heard for the first time; soundfile's path measures every time."""
+        source = self.source
+        places = np.flatnonzero(trusted)
+        places = places[self.by_row.remarks.unjudged(source, rows[places])]
+        if not len(places):
+            return
+        parts: list[tuple[Tensor, Tensor]] = []
+        for place, row in zip(places, rows[places], strict=True):
+            frames = frames_for(self.clip_seconds, int(source.rates_hz[row]), source.sample_rate_hz)
+            frames = min(frames, int(source.frames[row]))
+            parts.append((mono[place, :frames], decoded[place, :frames, : source.channels[row]]))
+        measured = []
+        for m, d in parts:
+            ends = torch.stack(m.aminmax())
+            measured.append(torch.cat([m.mean()[None], ends, ends if d.shape[1] == 1 else torch.stack(d.aminmax())]))
+        numbers = torch.stack(measured).cpu().tolist()
+        for row, (_, d), (offset, least, most, low, high) in zip(rows[places], parts, numbers, strict=True):
+            clipped = 0.0
+            if max(high, -low) >= FULL_SCALE:
+                clipped = float((d.abs() >= FULL_SCALE).any(1).float().mean())
+            self.by_row.remarks.note(source, int(row), remarks_on(clipped, offset, max(most, -least)))
 
     def _resampled(
         self, decoded: Tensor, rates: NDArray[np.int32], ours: NDArray[np.bool_], lengths: NDArray[np.int64]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..clips import Clips, ClipSource
 from ..recordings.decoding import UnreadableAudio
+from .remarks import Remarks
 
 
 class Maker(Protocol):
@@ -27,14 +28,16 @@ class Maker(Protocol):
         ...
 
 
-def read_row(source: ClipSource, row: int, known: dict[int, str]) -> NDArray[Any] | str:
-    """The valid samples of a clip, or the reason why it cannot be read."""
+def read_row(source: ClipSource, row: int, known: dict[int, str], remarks: Remarks) -> NDArray[Any] | str:
+    """The valid samples of a clip, whose oddities are noted, or the reason why it cannot be read."""
     if row in known:
         return known[row]
     try:
-        return source.read_samples(row)
+        samples, odd = source.hear(row)
     except UnreadableAudio as error:
         return error.reason
+    remarks.note(source, row, odd)
+    return samples
 
 
 class FromMemory:
@@ -60,8 +63,10 @@ class RowByRow:
     they need not copy the samples between processes.
     """
 
-    def __init__(self, source: ClipSource, workers: int, known: dict[int, str], device: torch.device) -> None:
-        self.source, self.known, self.pin = source, known, device.type == "cuda"
+    def __init__(
+        self, source: ClipSource, workers: int, known: dict[int, str], remarks: Remarks, device: torch.device
+    ) -> None:
+        self.source, self.known, self.remarks, self.pin = source, known, remarks, device.type == "cuda"
         self.workers = workers
         self.pool = ThreadPoolExecutor(workers, "glat-loader")
 
@@ -81,7 +86,7 @@ class RowByRow:
 
     def read(self, row: int) -> NDArray[Any] | str:
         """The valid samples of a clip, or the reason why it cannot be read."""
-        return read_row(self.source, row, self.known)
+        return read_row(self.source, row, self.known, self.remarks)
 
     def finish(self, started: tuple[Tensor, list[Future[int | str]]]) -> tuple[Tensor, Tensor, dict[int, str]]:
         wave, jobs = started

@@ -103,13 +103,6 @@ def read_audio(path: Path, sample_rate_hz: int, *, max_seconds: float | None = N
     return hear(path, sample_rate_hz, max_seconds=max_seconds).samples
 
 
-def read_samples(
-    path: Path, sample_rate_hz: int, max_seconds: float, stream: BinaryIO | None = None
-) -> NDArray[np.float32]:
-    """What `read_clip` reads, before it becomes int16; arguments and errors as of `hear`."""
-    return hear(path, sample_rate_hz, max_seconds=max_seconds, stream=stream).samples
-
-
 def read_clip(path: Path, sample_rate_hz: int, max_seconds: float | None, stream: BinaryIO | None = None) -> Clip:
     """Decode the first `max_seconds` of a file (None: all) to int16; beside the clip itself it takes a few megabytes.
 

@@ -19,7 +19,7 @@ from ..names import clean
 from ..parallel import in_parallel
 from ..targets import Targets
 from . import foreign
-from .audio import read_samples, rounded_up, to_int16
+from .audio import hear, rounded_up, to_int16
 from .containers import opened
 from .decoding import Header, UnreadableAudio, read_header
 from .folders import AUDIO_SUFFIXES
@@ -64,9 +64,19 @@ class EncodedClips(ClipSource):
         Raises:
             UnreadableAudio: gone, or gone bad since the source was opened; a peak above twice full scale; silence.
         """
+        return self.hear(row)[0]
+
+    def hear(self, row: int) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+        """See `ClipSource.hear`; errors as of `read_samples`."""
         path = self.files[self.file[row]]
         stream = None if self.offsets[row] < 0 else BytesIO(self.read_bytes(row))
-        return read_samples(path, self.sample_rate_hz, self.clip_samples / self.sample_rate_hz, stream)
+        seconds = self.clip_samples / self.sample_rate_hz
+        heard = hear(path, self.sample_rate_hz, max_seconds=seconds, stream=stream)
+        return heard.samples, tuple(remark for remark in heard.remarks if remark not in self.known_of(row))
+
+    def known_of(self, row: int) -> tuple[str, ...]:
+        """What was odd about a clip when the source was opened."""
+        return self.remarks[row] if self.remarks else ()
 
     def read_bytes(self, row: int) -> bytes:
         """A clip as it is stored.

@@ -91,15 +91,7 @@ class Meter:
 
     def remarks(self) -> tuple[str, ...]:
         """What is odd about what is heard."""
-        offset = self._sum / max(1, self.samples)
-        found = []
-        if self.clipped_share > CLIPPED_SHARE:
-            found.append(f"{self.clipped_share:.1%} of its samples are at full scale: {CLIPPED}")
-        if abs(offset) > _OFFSET:
-            found.append(f"it has an offset (DC) of {offset:.0%} of full scale")
-        if self.peak < _FAINT:
-            found.append(f"it is faint: it peaks at {20 * np.log10(self.peak):.0f} dB of full scale")
-        return tuple(found)
+        return remarks_on(self.clipped_share, self._sum / max(1, self.samples), self.peak)
 
 
 def _average(block: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,6 +100,18 @@ def _average(block: NDArray[np.float32]) -> NDArray[np.float32]:
         return (block[:, 0] + block[:, 1]) * np.float32(0.5)
     mean: NDArray[np.float32] = block.mean(axis=1)
     return mean
+
+
+def remarks_on(clipped: float, offset: float, peak: float) -> tuple[str, ...]:
+    """What is odd about a recording that is heard: the share of its samples at full scale, their mean, their peak."""
+    found = []
+    if clipped > CLIPPED_SHARE:
+        found.append(f"{clipped:.1%} of its samples are at full scale: {CLIPPED}")
+    if abs(offset) > _OFFSET:
+        found.append(f"it has an offset (DC) of {offset:.0%} of full scale")
+    if peak < _FAINT:
+        found.append(f"it is faint: it peaks at {20 * np.log10(peak):.0f} dB of full scale")
+    return tuple(found)
 
 
 def wrong_peak(peak: float) -> str | None:

@@ -93,8 +93,8 @@ class Packed:
     def __getattr__(self, name):
         return getattr(self.clips, name)
 
-    def read_samples(self, row):
-        return self.read(row)
+    def hear(self, row):
+        return self.read(row), ()
 
     def __len__(self):
         return len(self.clips)
