@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test test-compiled test-torch-versions gpu stress bench bench-json bench-results bench-compare study lint clean
+.PHONY: train test test-compiled test-exports test-torch-versions gpu stress bench bench-json bench-results bench-compare study lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -29,6 +29,10 @@ test: $(STAMP)
 # processor time each. ARGS='-k resnet38-own' chooses.
 test-compiled: $(STAMP)
 	$(BIN)/python -m pytest tests -m compiled $(ARGS)
+
+# Every network, preset and pooling as ONNX, in ONNX Runtime: 84 cases of about ten seconds of processor time each.
+test-exports: $(STAMP)
+	$(BIN)/python -m pytest tests -m exports $(ARGS)
 
 # Every torch that pyproject.toml allows, in environments of their own: half an hour, 10 GB of downloads, 8 GB of disk.
 # VERSIONS='2.11 2.13' chooses.

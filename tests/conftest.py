@@ -11,11 +11,15 @@ import pytest
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+LONG = {"compiled": "minutes of compilation: make test-compiled", "exports": "minutes of exports: make test-exports"}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "compiled" not in config.getoption("-m"):
-        for item in items:
-            if item.get_closest_marker("compiled"):
-                item.add_marker(pytest.mark.skip(reason="minutes of compilation: make test-compiled"))
+    for marker, reason in LONG.items():
+        if marker not in config.getoption("-m"):
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)
