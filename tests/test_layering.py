@@ -56,6 +56,7 @@ ROOMS = [
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
     *("evaluation", "runs", "settings", "outputs", "sweep", "hub"),
     *("export", "tagging", "plots", "training"),
+    "demo",
     *("commands", "cli", "__main__"),
 ]
 

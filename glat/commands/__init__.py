@@ -20,6 +20,11 @@ COMMANDS = {
     "export": Command(
         "export", "Export", "Write a trained model as one file for other programs (.onnx, .pt2), compared with the run."
     ),
+    "demo": Command(
+        "demo",
+        "Demo",
+        "Open a page to try a model: drop or record a sound, see and hear what decided.",
+    ),
     "evaluate": Command(
         "evaluate",
         "Evaluate",

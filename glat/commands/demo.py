@@ -1,0 +1,147 @@
+"""`glat demo`: a page to try a model in the browser."""
+
+import os
+import sys
+import threading
+import time
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+from matplotlib import colormaps
+
+from .. import __version__, machine
+from ..config import CropPooling
+from ..demo.answer import Limits
+from ..demo.server import DemoServer
+from ..demo.table import FORMATS
+from ..errors import UserError
+from ..tagging.formats import text_format
+from ..tagging.loading import load
+from ..tagging.tagger import OVERLAP, Tagger
+from ..terminal import Console
+from ..text import shown
+
+PORT = 8642
+_LEAVE_SECONDS = 10.0  # for the batch that is being heard
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Open a page to try a model: drop or record a sound, see and hear what decided."""
+
+    source: Annotated[str, tyro.conf.Positional]
+    """The folder of a training run, or a checkpoint of PANNs (.pth) or TALNet (.pt), used as both streams; hf://owner/name
+    on the Hugging Face Hub of either."""
+    labels: Path | None = None
+    """Class names of a checkpoint: AudioSet's class_labels_indices.csv, or a text file with one name per line."""
+    best: bool = False
+    """The weights of the run's best evaluation, in place of those of its last checkpoint."""
+    streams: Literal["both", "global"] = "both"
+    """global: the global stream alone, no crops."""
+    crop_pooling: CropPooling | None = None
+    """How the crops' probabilities become the local stream's score; default: as in training."""
+    sharpen: bool = False
+    """Sharpen the frame probabilities, by which events are found, by what the local stream says of each crop."""
+    overlap: float = OVERLAP
+    """Overlap of neighbouring windows, as a share of a window from 0 to 0.9. A window is as long as a training clip."""
+    batch_size: int | None = None
+    """Windows per batch; default: 8 on a CPU, 32 on a GPU."""
+    amp: bool = False
+    """Mixed precision, where this device has it."""
+    normalise_with: tuple[Path, ...] = ()
+    """Recordings to estimate a normaliser from, for TALNet.pt, which lacks its own."""
+    host: str = "127.0.0.1"
+    """Address to listen on. The default is reached from this machine alone; 0.0.0.0 from the whole network."""
+    port: int = PORT
+    """Port to listen on; 0: any free one."""
+    open: bool = False
+    """Open the page in the browser."""
+    max_minutes: float = 10.0
+    """Longest sound that the page takes, up to 60."""
+    max_mb: float = 200.0
+    """Largest file that the page takes, in megabytes."""
+    allow_code: str | None = None
+    """Modules whose code may run, separated by commas: of a run that was trained with a network of your own (--backbone
+    module:factory). Name only code that you trust; the module is found where Python looks, then in this folder."""
+
+    def __call__(self) -> int:
+        """Returns 0 after Ctrl-C."""
+        return _demo(self)
+
+
+def _demo(command: Demo) -> int:
+    if not 0 < command.max_minutes <= 60:
+        raise UserError(f"--max-minutes is {command.max_minutes:g}; give up to 60, and longer ones to glat tag")
+    if not 0 < command.max_mb <= 4000:
+        raise UserError(f"--max-mb is {command.max_mb:g}; give up to 4000")
+    said = Console(stderr=True, soft_wrap=True)
+    limits = Limits(round(command.max_mb * 1e6), command.max_minutes * 60)
+    with DemoServer(command.host, command.port, limits) as server:
+        server.tagger = tagger = _load(command)
+        server.about = _about(command, tagger, limits)
+        said.print(f"{command.source} is at {server.url}, until Ctrl-C")
+        if not server.is_local():
+            said.print(
+                "everybody in the network who reaches it can use it, without a password and unencrypted; their "
+                "browsers let it record only on this machine (http://localhost) or through ssh -L"
+            )
+        if command.open:
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            _leave(server, said)
+    return 0
+
+
+def _leave(server: DemoServer, said: Console) -> None:
+    """End what is being heard, after its batch: Python must not end under a thread that computes."""
+    server.stopping.set()
+    until = time.monotonic() + _LEAVE_SECONDS
+    while server.turns.busy and time.monotonic() < until:
+        time.sleep(0.05)
+    said.print("ended; nothing of the sounds was kept")
+    if server.turns.busy:
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _load(command: Demo) -> Tagger:
+    device = machine.pick_device()
+    return load(
+        command.source,
+        labels=command.labels,
+        best=command.best,
+        crop_pooling=command.crop_pooling,
+        streams=command.streams,
+        overlap=command.overlap,
+        device=device,
+        dtype=machine.pick_precision(command.amp, device).dtype or torch.float32,
+        batch_size=command.batch_size,
+        allow_code=command.allow_code.split(",") if command.allow_code else (),
+        normalise_with=command.normalise_with,
+        sharpen=command.sharpen,
+    )
+
+
+def _about(command: Demo, tagger: Tagger, limits: Limits) -> dict[str, Any]:
+    """What the page is told of the model."""
+    return {
+        "version": __version__,
+        "model": shown(Path(command.source).name or command.source),
+        "classes": [shown(label) for label in tagger.classes],
+        "rate": tagger.sample_rate_hz,
+        "clip_seconds": tagger.clip_seconds,
+        "crop_seconds": tagger.crop_samples / tagger.sample_rate_hz,
+        "streams": tagger.streams,
+        "thresholds": tagger.thresholds.tolist(),
+        "has_thresholds": bool((tagger.thresholds != 0.5).any()),
+        "most_bytes": limits.most_bytes,
+        "most_seconds": limits.most_seconds,
+        "formats": {name: text_format(name).suffix for name in FORMATS},
+        "palette": (colormaps["magma"](range(256))[:, :3] * 255).round().astype(int).tolist(),
+    }
