@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from .errors import UserError
+from .urls import shown_path
 
 
 class Range(NamedTuple):
@@ -78,8 +79,8 @@ class DataConfig:
     data: Path | None = None
     """Recordings: a folder with one sub-folder per class, a CSV or TSV (columns file, label, optionally fold), the same
     with columns onset and offset, Raven's selection tables or Audacity's label tracks (.txt), the output of glat pack,
-    WebDataset tar files, or hf-dataset:FOLDER, a saved data set of Hugging Face's datasets. Without it: built-in
-    soundscapes of synthesised events."""
+    WebDataset tar files (both may lie elsewhere: s3://, https://, ...), or hf-dataset:FOLDER, a saved data set of
+    Hugging Face's datasets. Without it: built-in soundscapes of synthesised events."""
     eval_data: Path | None = None
     """Recordings to evaluate on, of the same kind as --data."""
     labels: Path | None = None
@@ -343,7 +344,7 @@ def what_is_wanted(kind: Kind, value: Any) -> str | None:
 def to_json(config: Any) -> dict[str, Any]:
     """Plain types of a config, for a run's folder; `from_json` takes them back."""
     return {
-        key: to_json(value) if is_dataclass(value) else str(value) if isinstance(value, Path) else value
+        key: to_json(value) if is_dataclass(value) else shown_path(value) if isinstance(value, Path) else value
         for key, value in vars(config).items()
         if key != "origins"
     }

@@ -13,7 +13,13 @@ def url_of(path: str | Path) -> str | None:
     found = _ADDRESS.match(text)
     if found is None or text.startswith(DATASET):
         return None
-    return f"{found[1]}://{text[found.end() :]}"
+    slashes = ":///" if found[1] == "file" else "://"
+    return found[1] + slashes + text[found.end() :]
+
+
+def shown_path(path: Path) -> str:
+    """A path or address as it was typed."""
+    return url_of(path) or str(path)
 
 
 def absolute(path: Path) -> Path:

@@ -51,7 +51,7 @@ ROOMS = [
     *("text", "flags", "errors", "arguments", "urls", "terminal", "files", "hub.fetch"),
     *("config", "machine", "ranks"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs", "sharpening"),
-    *("data.targets", "data.parallel", "data.names", "data.stamps", "data.clips", "data.labels"),
+    *("data.targets", "data.parallel", "data.names", "data.remote", "data.stamps", "data.clips", "data.labels"),
     *("data.recordings", "data.packs", "data.windows", "data.soundscapes", "data.loading"),
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
     *("evaluation", "runs", "settings", "outputs", "sweep", "hub"),

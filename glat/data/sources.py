@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..config import DataConfig
 from ..errors import UserError
+from ..urls import url_of
 from .clips import Clips, ClipSource, Data, Skipped
 from .packs.read import PackedClips, is_pack, load_packs, open_packs
 from .packs.read import recordings as packed_recordings
@@ -24,6 +25,7 @@ from .recordings.manifest import Manifest, check_sides, in_folds, read_manifest,
 from .recordings.recording import Recording
 from .recordings.saved import is_saved, saved_sides
 from .recordings.tables import TableFormat
+from .remote import children, is_remote
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
 from .stamps import Stamps
 from .targets import Targets
@@ -83,7 +85,9 @@ def load(
             asked.mixed(synthesised(side, seed, sample_rate_hz), side, Mixer()) for side in ("train", "eval")
         )
         return Data(train, evaluation)
-    if config.eval_data is not None and not (config.eval_data.exists() or is_saved(config.eval_data)):
+    if config.eval_data is not None and not (
+        config.eval_data.exists() or is_saved(config.eval_data) or is_remote(config.eval_data)
+    ):
         raise UserError(f"--eval-data {config.eval_data}: no such file or folder; give what --data may be")
     if config.eval_data is None and not config.eval_folds and is_saved(config.data):
         data, eval_data = saved_sides(config.data)
@@ -260,6 +264,11 @@ class _Asked:
 
 
 def _kind(data: Path) -> str:
+    if is_remote(data):
+        kind = _TARS if _tar_files(data) else _PACKS
+        if kind == _PACKS and not is_pack(data):
+            raise UserError(f"--data {url_of(data)}: neither packs (.h5) nor tar files; of other kinds copy them here")
+        return kind
     if data.suffix == ".tar" or (data.is_dir() and _tar_files(data)):
         kind = _TARS
     else:
@@ -272,6 +281,9 @@ def _kind(data: Path) -> str:
 
 
 def _tar_files(data: Path) -> list[Path]:
+    if is_remote(data):
+        found = [data] if data.suffix else children(data)
+        return sorted(path for path in found if path.suffix == ".tar")
     if not data.is_dir():
         return [data]
     return sorted(path for path in data.iterdir() if path.suffix == ".tar" and not path.name.startswith("."))

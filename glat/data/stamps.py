@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from . import remote
 from .parallel import in_parallel
 
 
@@ -18,8 +19,9 @@ def _none() -> NDArray[np.int64]:
 class Stamps:
     """Files with their size, time of modification and inode as they were when they were opened.
 
-    Not their content, which would have to be read: a file of the same length and time with other content is missed
-    unless it is another file (another inode).
+    Of a file elsewhere the tag of its storage (ETag) stands in place of the time, and 0 in place of the inode. Not
+    their content, which would have to be read: a file of the same length and time with other content is missed unless
+    it is another file (another inode).
     """
 
     paths: tuple[Path, ...] = ()
@@ -54,6 +56,8 @@ class Stamps:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
+    if remote.is_remote(path):
+        return remote.stamp(path)
     try:
         found = path.stat()
     except OSError:

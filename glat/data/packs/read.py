@@ -6,7 +6,7 @@ of PANNs. `glat pack` adds ``length``, ``classes`` and ``fold``, which its progr
 
 import json
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..recordings.decoding import UnreadableAudio
 from ..recordings.level import wrong_peak
 from ..recordings.manifest import split
 from ..recordings.recording import Recording
+from ..remote import children, is_remote, opened, read_range
 from ..targets import Targets
 from .shard import read_shard
 
@@ -58,15 +59,18 @@ class PackedClips(ClipSource):
                 another scale than ±1.
         """
         path = self.shards[self.shard[row]]
+        if is_remote(path):
+            size = int(self.lengths[row]) * self.sample_dtype.itemsize
+            return self._read(BytesIO(read_range(path, int(self.offsets[row]), size)), row, 0)
         try:
             with FileIO(path) as file:
-                return self._read(file, row)
+                return self._read(file, row, int(self.offsets[row]))
         except OSError as error:
             raise UnreadableAudio(path, f"row {self.index[row]} cannot be read ({error.strerror})") from error
 
-    def _read(self, file: FileIO, row: int) -> NDArray[np.int16]:
+    def _read(self, file: FileIO | BytesIO, row: int, offset: int) -> NDArray[np.int16]:
         samples = np.empty(self.lengths[row], self.sample_dtype)
-        file.seek(self.offsets[row])
+        file.seek(offset)
         if file.readinto(samples.data.cast("B")) != samples.nbytes:
             path, index = self.locate(row)
             raise UnreadableAudio(path, f"is cut off before the end of row {index}")
@@ -82,6 +86,8 @@ class PackedClips(ClipSource):
 
 def is_pack(path: Path) -> bool:
     """Whether `open_packs` is for this path: an HDF5 file, or a folder with some."""
+    if is_remote(path):
+        return path.suffix in SUFFIXES or (not path.suffix and any(x.suffix in SUFFIXES for x in children(path)))
     if path.is_dir():
         return (path / MANIFEST).is_file() or any(file.suffix in SUFFIXES for file in path.iterdir())
     return path.suffix in SUFFIXES
@@ -148,14 +154,15 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
             of compressed rows, or that do not belong together; unknown classes; no clip.
     """
     skipped: list[Skipped] = []
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and not file.name.startswith("."))
-        if (path / MANIFEST).is_file():
+    if path.is_dir() or (is_remote(path) and path.suffix not in SUFFIXES):
+        there = children(path) if is_remote(path) else list(path.iterdir())
+        files = sorted(file for file in there if file.suffix in SUFFIXES and not file.name.startswith("."))
+        if path / MANIFEST in there:
             files, left_out = _listed(path)
             if left_out:
                 why = f"{left_out} recordings were left out of the pack; its skipped.csv says why"
                 skipped.append(Skipped(str(path), why))
-    elif path.is_file():
+    elif is_remote(path) or path.is_file():
         files = [path]
     else:
         raise UserError(f"--data {path}: no such file or folder; give what glat pack wrote")
@@ -203,7 +210,8 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
 def _listed(folder: Path) -> tuple[list[Path], int]:
     """The shards of a finished packing, and how many recordings it left out."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        with opened(folder / MANIFEST) as file:
+            manifest = json.loads(file.read().decode())
         if manifest["complete"]:
             return [folder / shard["file"] for shard in manifest["shards"]], manifest["skipped"]
     except (OSError, ValueError, KeyError, TypeError) as error:

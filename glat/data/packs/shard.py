@@ -5,6 +5,7 @@ datasets, decompressing, filling in what was never written) is refused here, and
 """
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError, first_line
 from ..names import clean
+from ..remote import is_remote, opened, size_of
 from ..targets import Targets
 
 COLUMNS_HASH = "columns_sha256"  # attribute: what the columns must hash to
@@ -72,8 +74,9 @@ def read_shard(path: Path) -> Shard:
         UserError: a file that is locked, damaged, of another layout, or whose datasets do not fit together.
     """
     try:
-        with h5py.File(path, "r") as file:
-            return _read(path, file)
+        with ExitStack() as stack:
+            where = stack.enter_context(opened(path)) if is_remote(path) else path
+            return _read(path, stack.enter_context(h5py.File(where, "r")))
     except UserError:
         raise
     except BlockingIOError as error:
@@ -248,7 +251,7 @@ def _check_places(path: Path, file: Any, offsets: NDArray[np.int64], row_bytes: 
         raise UserError(f"{path}: its waveform lacks rows that it counts; pack it again")
     if not len(offsets):
         return
-    size = path.stat().st_size
+    size = size_of(path)
     if offsets.max() + row_bytes > size:
         raise UserError(f"{path}: is cut off or damaged: its rows end at byte {offsets.max() + row_bytes} of {size}")
     places = [np.stack([offsets, offsets + row_bytes], 1)]

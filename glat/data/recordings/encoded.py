@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import UserError, first_line
+from .. import remote
 from ..clips import ClipSource, Skipped
 from ..names import clean
 from ..parallel import in_parallel
@@ -85,6 +86,8 @@ class EncodedClips(ClipSource):
             UnreadableAudio: the file is gone, cannot be read or has another length than when the source was opened.
         """
         path, offset, size = self.files[self.file[row]], int(self.offsets[row]), int(self.sizes[row])
+        if remote.is_remote(path):
+            return remote.read_range(path, offset, size)
         try:
             if not path.is_file():  # opening a pipe would wait for ever
                 raise UnreadableAudio(path, "is no regular file" if path.exists() else "no such file")
@@ -189,13 +192,15 @@ def _open(
     clip_seconds: float | None,
     workers: int | None,
 ) -> tuple[EncodedClips, tuple[Skipped, ...]]:
+    sizes = {path: remote.size_of(path) for path in {item.path for item in items} if remote.is_remote(path)}
+
     def look(i: int) -> tuple[Header, int] | Skipped:
         item = items[i]
         try:
             if item.offset < 0:
                 header, size = read_header(item.path), item.path.stat().st_size
             else:
-                with item.path.open("rb") as file:
+                with remote.opened(item.path, sizes.get(item.path)) as file:
                     stream = opened(file, ((item.offset, item.offset + item.size),))
                     header, size = read_header(item.path, stream), item.size
             if not resampled_length(header.frames, header.rate_hz, sample_rate_hz):
@@ -248,8 +253,8 @@ def _members(path: Path, skipped: list[Skipped]) -> Iterator[tuple[str, int, int
     audio: dict[str, tarfile.TarInfo] = {}
     labels: dict[str, list[str]] = {}
     try:
-        bytes_there = path.stat().st_size
-        with tarfile.open(path, "r:") as tar:
+        bytes_there = remote.size_of(path)
+        with remote.opened(path) as file, tarfile.open(path, "r:", file) as tar:
             while (member := _next(tar, path, skipped)) is not None:
                 suffix = PurePosixPath(member.name).suffix
                 stem = member.name.removesuffix(suffix)

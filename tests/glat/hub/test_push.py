@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -131,7 +132,7 @@ def test_the_commands_of_the_card_work(trained, hub, tmp_path, monkeypatch, caps
     train[train.index("recordings/")] = "recordings.csv"
     small = ("--num-crops", 2, "--crop-seconds", 1, "--batch-size", 2, "--iterations", 1, "--run-dir", "new")
     train_here(*train[1:], *small)
-    assert open_run(tmp_path / "new").config.model.init_from.as_posix() == "hf:/me/birds@v1"
+    assert open_run(tmp_path / "new").config.model.init_from == Path("hf://me/birds@v1")
     assert open_run(tmp_path / "new").config.model.width == 0.1
     exec(python, {})
     capsys.readouterr()
