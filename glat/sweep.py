@@ -1,6 +1,7 @@
-"""Runs of train.py that differ in the number and length of crops, several at the same time."""
+"""Runs of train.py that differ in some settings, several at the same time."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -17,23 +18,32 @@ import torch
 from .data.parallel import cores
 from .errors import UserError
 from .evaluation.score import STREAMS
+from .files import to_json_text, write_json
 from .runs.folder import read_metrics
 from .runs.results import read_evaluation
+from .settings.sweeps import Plan
+from .settings.training import is_address
 
 if sys.platform != "win32":
     import fcntl
 
-Point = tuple[int, float]  # N, crop seconds
+Point = tuple[Any, ...]  # what differs between runs, such as N and crop seconds
+OF_A_RUN = ("run", "seed", "steps", *(f"mAP_{stream}" for stream in STREAMS))  # columns of `rows` besides that
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep."""
+    """One run of a sweep.
 
-    num_crops: int
-    crop_seconds: float
+    Attributes:
+        varied: what differs between the runs, by name; those that are no settings are for the reader.
+        settings: a file with all of its settings; without one those of `varied` are given as flags.
+    """
+
+    varied: Mapping[str, Any]
     seed: int
     folder: Path
+    settings: Path | None = None
 
     @property
     def log(self) -> Path:
@@ -42,9 +52,11 @@ class Trial:
 
     def command(self, train: Sequence[str], flags: Sequence[str]) -> list[str]:
         """The command line of this run; `train` is the command without flags."""
-        own: dict[str, Any] = {"num-crops": self.num_crops, "crop-seconds": self.crop_seconds, "seed": self.seed}
-        own |= {"run-dir": self.folder, "resume": "auto"}
-        pairs = itertools.chain.from_iterable((f"--{name}", str(value)) for name, value in own.items())
+        own = dict(self.varied) if self.settings is None else {"config": self.settings}
+        own |= {"seed": self.seed, "run-dir": self.folder, "resume": "auto"}
+        pairs = itertools.chain.from_iterable(
+            (f"--{name.replace('_', '-')}", str(value)) for name, value in own.items()
+        )
         return [*train, *flags, *pairs]
 
     def result(self) -> dict[str, float] | None:
@@ -65,7 +77,47 @@ class Trial:
 def trials(out: Path, counts: Sequence[int], lengths: Sequence[float], seeds: Sequence[int]) -> list[Trial]:
     """One trial per combination, in folders such as ``N5-T3-S0``: crops, seconds, seed."""
     combinations = itertools.product(seeds, counts, lengths)
-    return [Trial(n, t, seed, out / f"N{n}-T{t:g}-S{seed}") for seed, n, t in combinations]
+    return [
+        Trial({"num_crops": n, "crop_seconds": t}, seed, out / f"N{n}-T{t:g}-S{seed}") for seed, n, t in combinations
+    ]
+
+
+def planned(out: Path, plan: Plan) -> list[Trial]:
+    """The trials of a file; see `write_settings`."""
+    return [Trial(run.varied, run.seed, out / run.name, out / f"{run.name}.json") for run in plan.runs]
+
+
+def write_settings(asked: Sequence[Trial], plan: Plan) -> None:
+    """Write the file of settings of each trial beside its folder, those that are there already excepted.
+
+    Raises:
+        UserError: one that is there has other settings.
+    """
+    files = []
+    for trial, run in zip(asked, plan.runs, strict=True):
+        assert trial.settings is not None
+        values = {name: _plain(value) for name, value in run.settings.items()}
+        values = {"preset": plan.common.preset or "paper"} | values
+        try:
+            before = json.loads(trial.settings.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            files.append((trial.settings, values))
+            continue
+        except (OSError, ValueError) as error:
+            raise UserError(f"{trial.settings} cannot be read ({error}); restore it, or choose another --out") from None
+        if before != json.loads(to_json_text(values)):
+            raise UserError(
+                f"{plan.common.path} has other settings for {run.name} than {trial.settings}, with which it was "
+                "started; name the run otherwise, or choose another --out"
+            )
+    for path, values in files:
+        write_json(path, values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):  # relative to the sweep's file, and the new one lies elsewhere
+        return str(value) if is_address(value) else str(value.resolve())
+    return list(value) if isinstance(value, tuple) else value
 
 
 def run_all(
@@ -138,12 +190,18 @@ def rows(done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
         if (result := trial.result()) is not None:
             yield {
                 "run": trial.folder.name,
-                "num_crops": trial.num_crops,
-                "crop_seconds": trial.crop_seconds,
+                **{name: _cell(value) for name, value in trial.varied.items()},
                 "seed": trial.seed,
                 "steps": int(result["steps"]),
                 **{f"mAP_{stream}": result[stream] for stream in STREAMS},
             }
+
+
+def _cell(value: Any) -> Any:
+    """A value as a table has it."""
+    if value is None:
+        return ""
+    return value if isinstance(value, int | float | str) else " ".join(map(str, _plain(value)))
 
 
 def summary(lines: Sequence[Mapping[str, Any]]) -> dict[Point, dict[str, tuple[float, float]]]:
@@ -152,7 +210,7 @@ def summary(lines: Sequence[Mapping[str, Any]]) -> dict[Point, dict[str, tuple[f
     for line in lines:
         scores = [line[f"mAP_{stream}"] for stream in STREAMS]
         if np.isfinite(scores).all():
-            found.setdefault((line["num_crops"], line["crop_seconds"]), []).append(scores)
+            found.setdefault(tuple(line[name] for name in line if name not in OF_A_RUN), []).append(scores)
     result = {}
     for point, scores_of in found.items():
         table = np.array(scores_of)  # [seeds, streams]

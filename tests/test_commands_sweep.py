@@ -23,7 +23,10 @@ for name in ("num-crops", "seed", "iterations"):
 flags.add_argument("--crop-seconds", type=float)
 flags.add_argument("--run-dir", type=pathlib.Path)
 flags.add_argument("--resume")
+flags.add_argument("--config", type=pathlib.Path)
 asked = flags.parse_args()
+if asked.config:
+    vars(asked).update(json.loads(asked.config.read_text()))
 here = pathlib.Path(__file__).parent
 with (here / "calls").open("a") as calls:
     print(asked.run_dir.name, asked.resume, os.environ["OMP_NUM_THREADS"], os.getpid(), file=calls)
@@ -95,6 +98,60 @@ def test_failed_runs_are_said_the_others_go_on_and_only_what_lacks_is_run_again(
     assert "is a sweep with --iterations 7, and here are --iterations 8" in said
 
 
+FILE = """
+settings: {iterations: 7, data: sounds, crop_seconds: 2}
+grid: {num-crops: [1, 3]}
+runs:
+  plain:
+  averaged: {crop_pooling: average}
+seeds: [0, 1]
+"""
+
+
+def test_a_file_names_the_runs_which_get_files_of_their_own(stand_in, sweep):
+    file, out = stand_in.parent / "runs.yaml", stand_in.parent / "sweep"
+    file.write_text(FILE)
+    arguments = ("--file", file, "--out", out, "--train", stand_in, "--processes", 2)
+    status, said = sweep(*arguments)
+    assert status == 0, said
+    with (out / "results.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [(row["name"], row["num_crops"], row["crop_pooling"], row["seed"]) for row in rows] == [
+        (name, n, pooling, seed)
+        for name, pooling in (("plain", "max_mean"), ("averaged", "average"))
+        for n in "13"
+        for seed in "01"
+    ]
+    assert rows[0]["run"] == "plain-num_crops=1-S0"
+    assert {row["steps"] for row in rows} == {"7"}
+    assert json.loads((out / "averaged-num_crops=3-S1.json").read_text()) == {
+        "preset": "paper",
+        "iterations": 7,
+        "data": str(stand_in.parent / "sounds"),
+        "crop_seconds": 2.0,
+        "num_crops": 3,
+        "crop_pooling": "average",
+    }
+    assert "0.240 ± 0.014" in said, "three crops of 2 s: .23 and .25"
+    assert not (out / "figure2.png").exists(), "that is drawn over the number and length of crops"
+
+    file.write_text(FILE.replace("[1, 3]", "[1, 3, 5]"))
+    status, said = sweep(*arguments)
+    assert status == 0, said
+    assert "12 runs" in said
+    assert "8 of them finished before" in said
+
+    file.write_text(FILE.replace("crop_seconds: 2", "crop_seconds: 1"))
+    status, said = sweep(*arguments)
+    assert status == 2
+    assert "runs.yaml has other settings for plain-num_crops=1-S0 than" in said
+
+    file.write_text("settings: {iterations: 7}\ngrid: {crop_seconds: [1, 2], num_crops: [1, 5]}\n")
+    status, said = sweep("--file", file, "--out", stand_in.parent / "crops", "--train", stand_in)
+    assert status == 0, said
+    assert (stand_in.parent / "crops" / "figure2.png").exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(stand_in, sweep, number):
     (stand_in.parent / "wait").touch()
@@ -131,14 +188,18 @@ def test_a_sweep_that_ends_leaves_no_run_behind_and_no_folder_is_trained_twice(s
         (("--iterations", 2, "--processes", 0), "--processes is 0"),
         (("--iterations", 2, "--train", "nowhere.py"), "--train nowhere.py: there is no such file"),
         (("--iterations", 2, "--colour", "red"), "--colour"),
+        (("--file", "a.yaml", "--num-crops", "1"), "--num-crops and --file both say what the runs are; give one"),
+        (("--file", "a.yaml", "--config", "a.yaml"), "a.yaml:1: 'settings' is no setting"),
+        (("--file", "a.yaml", "--iterations", "3"), "--iterations is a setting of a.yaml, too; give it in one of the"),
     ],
 )
 def test_bad_input_starts_nothing(flags, said, tmp_path, monkeypatch, sweep):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("settings: {iterations: 2}\ngrid: {num_crops: [1]}\n")
     status, printed = sweep("--out", "s", *flags)
     assert status == 2
     assert said in printed
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
 
 
 def test_cores_and_gpus_are_shared_out(monkeypatch):

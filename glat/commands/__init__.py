@@ -33,7 +33,11 @@ COMMANDS = {
     "plot": Command(
         "plot", "Plot", "Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."
     ),
-    "sweep": Command("sweep", "Sweep", "Train one run per number and length of crops, and draw mAP against both."),
+    "sweep": Command(
+        "sweep",
+        "Sweep",
+        "Train one run per number and length of crops, and draw mAP against both; or the runs that a file names.",
+    ),
     "push": Command("push", "Push", "Push a run onto the Hugging Face Hub, with a card written from it."),
     "pack": Command(
         "pack",

@@ -92,6 +92,11 @@ def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return config
 
 
+def value_of(config: TrainConfig, name: str) -> Any:
+    """One value of a config, by name."""
+    return getattr(getattr(config, part_of()[name]), name)
+
+
 def settings_of(path: Path) -> FromFile:
     """Read the settings of a run from a file, or from a run's folder.
 
@@ -117,9 +122,9 @@ def values_of(file: SettingsFile, entries: Entries) -> tuple[dict[str, Any], dic
                 raise file.error(entry.line, f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
         elif name in parts() and isinstance(entry.node, Entries):
             for inner, below in entry.node.named.items():
-                _take(file, inner, below, values, lines, name)
+                take(file, inner, below, values, lines, name)
         else:
-            _take(file, written, entry, values, lines)
+            take(file, written, entry, values, lines)
     return values, lines, preset
 
 
@@ -133,14 +138,26 @@ def refuse_code(config: TrainConfig, file: FromFile, flags: set[str]) -> None:
             refuse_unnamed([network], [], file.path, f"{_flag(name)} {{name}}")
 
 
-def _take(
+def take(
     file: SettingsFile,
     written: str,
     entry: Entry,
     values: dict[str, Any],
     lines: dict[str, int],
     part: str | None = None,
-) -> None:
+) -> str:
+    """Check one setting of a file, and enter its value and line.
+
+    Args:
+        written: its name, with - or _.
+        part: the part of the settings that it stands in; None: outside of all.
+
+    Returns:
+        Its name.
+
+    Raises:
+        UserError: it is no setting, or one of another part; it was entered before; its value is wrong.
+    """
     name = written.replace("-", "_")
     if name not in part_of():
         raise file.error(entry.line, f"{written!r} is no setting{_nearest(name)}")
@@ -152,8 +169,9 @@ def _take(
     values[name] = value = _value(file, name, kind, entry.node)
     lines[name] = entry.line
     if wanted := what_is_wanted(kind, value):
-        shown = {None: "null", (): "an empty list"}.get(value, ", ".join(value) if kind.several else repr(value))
-        raise file.error(entry.line, f"{name} is {shown}; {wanted}{_remark(kind, entry.node)}")
+        shown = ", ".join(value) if isinstance(value, tuple) else "null" if value is None else repr(value)
+        raise file.error(entry.line, f"{name} is {shown or 'an empty list'}; {wanted}{_remark(kind, entry.node)}")
+    return name
 
 
 def _value(file: SettingsFile, name: str, kind: Kind, node: Node) -> Any:
@@ -193,9 +211,14 @@ def _text(file: SettingsFile, name: str, node: Node) -> str:
     return node.text
 
 
+def is_address(path: object) -> bool:
+    """Whether a path is none of this machine, as hf://owner/name."""
+    return bool(_SCHEME.match(str(path)))
+
+
 def _path(file: SettingsFile, text: str) -> Path:
     """A path of a file is relative to the folder of the file: it means the same wherever train.py is started."""
-    if _SCHEME.match(text):
+    if is_address(text):
         return Path(text)
     return Path(os.path.normpath(file.path.parent / Path(text).expanduser()))
 
@@ -232,7 +255,7 @@ def _of_a_run(file: SettingsFile) -> FromFile:
         config = from_json(record["config"])
     except UserError as error:
         raise UserError(f"{file.path}: {error}") from None
-    values = {name: getattr(getattr(config, part), name) for name, part in part_of().items()}
+    values = {name: value_of(config, name) for name in part_of()}
     if values["iterations"] is not None:
         values["epochs"] = None  # they are what the epochs were
     kept = {name: value for name, value in values.items() if name not in NOT_FROM_A_RUN}

@@ -118,6 +118,7 @@ BOMB = "a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n"
             "logger: [tensorboard, wand]",
             ":1: logger is tensorboard, wand; choose one of tensorboard, wandb, mlflow, none",
         ),
+        ("logger: null", ":1: logger is null; give a value"),
         ("logger: []", ":1: logger is an empty list; wanted a list"),
         ("logger: [none, wandb]", "--logger none wandb: none goes with no other; leave it out (--logger is line 1 of"),
         ("preset: draft", ":1: unknown preset 'draft'; choose one of paper, released"),
