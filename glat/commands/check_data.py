@@ -8,6 +8,7 @@ from pathlib import Path
 from ..data.clips import Skipped
 from ..data.packs.read import is_pack, open_packs, recordings
 from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
+from ..data.recordings.check_events import facts_of
 from ..data.recordings.manifest import split
 from ..data.recordings.recording import Recording
 from ..errors import UserError
@@ -63,18 +64,19 @@ class CheckData(SourceFlags):
         listed, sounds, classes, left_out = _hear(self)
         if self.eval_data is not None:
             labels = self.labels if is_pack(self.eval_data) else None
-            theirs = replace(self, data=self.eval_data, audioset=None, labels=labels, audio=None, black_list=())
+            theirs = replace(self, data=self.eval_data, audioset=None, labels=labels, black_list=(), negatives=None)
+            theirs = replace(theirs, audio=None if self.audioset is not None else self.audio)
             _, evaluation, eval_classes, eval_left_out = _hear(theirs)
             every = classes + tuple(label for label in eval_classes if label not in classes)
-            return judge(every, sounds, evaluation, [*left_out, *eval_left_out])
+            return judge(every, sounds, evaluation, [*left_out, *eval_left_out], windows=self.windows)
         if self.audioset is not None:  # its tables are one side each
-            return judge(classes, sounds, [], left_out)
+            return judge(classes, sounds, [], left_out, windows=self.windows)
         try:
             is_eval = split(listed, self.eval_folds, self.seed)
         except UserError as error:
-            return judge(classes, sounds, [], left_out, no_split=str(error))
+            return judge(classes, sounds, [], left_out, no_split=str(error), windows=self.windows)
         train, evaluation = divide(sounds, is_eval)
-        return judge(classes, train, evaluation, left_out)
+        return judge(classes, train, evaluation, left_out, windows=self.windows)
 
 
 def _hear(flags: CheckData) -> Heard:
@@ -89,18 +91,26 @@ def _print(report: Report) -> None:
     console = Console()
     facts = Table("", "training", "evaluation")
     sides = [usable(side) for side in report.sides()]
-    facts.add_row("clips", *(str(len(side)) for side in sides))
+    facts.add_row("recordings" if report.in_windows() else "clips", *(str(len(side)) for side in sides))
     facts.add_row("without a label", *(str(sum(not sound.labels for sound in side)) for side in sides))
     facts.add_row("hours", *(f"{sum(sound.seconds for sound in side) / 3600:.2f}" for side in sides))
     facts.add_row("seconds", *(_range([sound.seconds for sound in side]) for side in sides))
     facts.add_row("rates, Hz", *(_values(sound.rate_hz for sound in side) for side in sides))
     facts.add_row("channels", *(_values(sound.channels for sound in side) for side in sides))
     facts.add_row("clipped", *(str(sum(sound.clipped > 0 for sound in side)) for side in sides))
+    annotated = report.annotated()
+    events = [facts_of(side) for side in annotated or ()]
+    if events:
+        facts.add_row("events", *(str(side.events) for side in events))
+        facts.add_row("minutes of events", *(f"{side.event_seconds / 60:.1f}" for side in events))
+        facts.add_row("overlapping events", *(str(side.overlapping) for side in events))
     console.print(facts)
     classes = Table("class", "training", "evaluation")
+    for column in ("events, training", "events, evaluation") if events else ():
+        classes.add_column(column)
     counts = sorted(report.counts().items(), key=lambda item: item[1])
     for label, (train, evaluation) in counts[:_SHOWN_CLASSES]:
-        classes.add_row(label, str(train), str(evaluation))
+        classes.add_row(label, str(train), str(evaluation), *(str(side.by_class.get(label, 0)) for side in events))
     console.print(classes)
     if len(counts) > _SHOWN_CLASSES:
         console.print(f"the rarest {_SHOWN_CLASSES} of {len(counts)} classes; --json lists all")

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from ..clips import Skipped, fingerprint
 from ..names import suspicions
 from ..packs.read import PackedClips, recordings
 from ..parallel import in_parallel
+from ..windows.open import MOST_UNHEARD
+from .check_events import BACKWARDS, Annotated, facts_of, oddities
 from .decoding import Header, UnreadableAudio, decode_mono
 from .level import CLIPPED, CLIPPED_SHARE, Meter
-from .recording import Recording
+from .recording import Recording, Sounding
 
 _IMBALANCE = 10.0
 _CLIP_SECONDS = 10.0
@@ -38,6 +40,11 @@ class Sound:
     clipped: float = 0.0  # share of samples at full scale or above
     sha256: str = ""  # of the samples
     remarks: tuple[str, ...] = ()  # what is odd about what is heard
+    soundings: tuple[Sounding, ...] | None = None  # what sounds when; None: the labels are of all of it
+
+    def to_json(self) -> dict[str, Any]:
+        soundings = self.soundings and [vars(sounding) for sounding in self.soundings]
+        return vars(self) | {"soundings": soundings if self.soundings is not None else None}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Report:
     evaluation: tuple[Sound, ...]
     findings: tuple[Finding, ...]
     left_out: tuple[Skipped, ...] = field(default=())  # before anything was decoded
+    windows: str = "auto"  # whether long recordings are to be heard whole
 
     def sides(self) -> tuple[tuple[Sound, ...], tuple[Sound, ...]]:
         return self.train, self.evaluation
@@ -70,6 +78,21 @@ class Report:
     def hurts(self) -> bool:
         """Whether one of the findings would hurt training."""
         return any(finding.hurts for finding in self.findings)
+
+    def annotated(self) -> tuple[list[Annotated], list[Annotated]] | None:
+        """The recordings of both sides with their events; None where no times are known."""
+        sides = [usable(side) for side in self.sides()]
+        if all(sound.soundings is None for side in sides for sound in side):
+            return None
+        train, evaluation = ([Annotated(s.name, s.seconds, s.soundings or ()) for s in side] for side in sides)
+        return train, evaluation
+
+    def in_windows(self) -> bool:
+        """Whether long recordings are heard whole, as `load` decides it."""
+        seconds = [sound.seconds for side in self.sides() for sound in usable(side)]
+        unheard = sum(max(0.0, s - _CLIP_SECONDS) for s in seconds)
+        is_long = unheard > MOST_UNHEARD * sum(seconds)
+        return self.windows == "on" or self.annotated() is not None or (self.windows == "auto" and is_long)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Usable clips for training and for the evaluation by class."""
@@ -80,6 +103,8 @@ class Report:
         """Plain types."""
         sounds = [sound for side in self.sides() for sound in usable(side)]
         seconds = [sound.seconds for sound in sounds] or [0.0]
+        annotated = self.annotated()
+        events = annotated and {n: facts_of(s).to_json() for n, s in zip(("train", "eval"), annotated, strict=True)}
         return {
             "hurts": self.hurts,
             "findings": [finding.to_json() for finding in self.findings],
@@ -87,6 +112,8 @@ class Report:
                 name: {"count": len(usable(side)), "names_sha256": fingerprint(s.name for s in usable(side))}
                 for name, side in zip(("train", "eval"), self.sides(), strict=True)
             },
+            "events": events,
+            "in_windows": self.in_windows(),
             "rates_hz": dict(Counter(sound.rate_hz for sound in sounds)),
             "channels": dict(Counter(sound.channels for sound in sounds)),
             "seconds": {
@@ -98,7 +125,7 @@ class Report:
             "classes": {label: dict(zip(("train", "eval"), n, strict=True)) for label, n in self.counts().items()},
             "left_out": [vars(skip) for skip in self.left_out],
             "recordings": {
-                name: [vars(sound) for sound in side]
+                name: [sound.to_json() for sound in side]
                 for name, side in zip(("train", "eval"), self.sides(), strict=True)
             },
         }
@@ -140,6 +167,7 @@ def listen(listed: Sequence[Recording], workers: int | None = None) -> list[Soun
             facts.clipped,
             digest.hexdigest(),
             facts.remarks,
+            recording.soundings,
         )
 
     return in_parallel(look, len(listed), workers)
@@ -172,28 +200,30 @@ def judge(
     evaluation: Sequence[Sound],
     left_out: Sequence[Skipped] = (),
     no_split: str | None = None,
+    windows: str = "auto",
 ) -> Report:
     """Turn what was heard into findings.
 
     Args:
         left_out: what the source skipped by itself.
         no_split: why the recordings cannot be divided; all are then in `train`.
+        windows: as of ``--windows``.
     """
-    report = Report(classes, tuple(train), tuple(evaluation), (), tuple(left_out))
+    report = Report(classes, tuple(train), tuple(evaluation), (), tuple(left_out), windows)
     found: list[Finding] = []
     if no_split:
         what, _, mend = no_split.partition("; ")
         found.append(Finding(True, f"no training and evaluation: {what}", mend))
-    rules: tuple[Callable[[Report], list[Finding]], ...] = (_damage, _labels, _duplicates, _balance, _formats)
+    rules: tuple[Callable[[Report], list[Finding]], ...] = (_damage, _labels, _events, _duplicates, _balance, _formats)
     for rule in rules:
         found += rule(report)
     if left_out:
-        what = f"{len(left_out)} listed recordings are left out before decoding, such as {left_out[0].file}: "
+        what = f"{len(left_out)} of what is listed is left out before decoding, such as {left_out[0].file}: "
         found.append(
             Finding(False, what + left_out[0].reason, "the list is in --json", tuple(skip.file for skip in left_out))
         )
     found.sort(key=lambda finding: not finding.hurts)
-    return Report(classes, tuple(train), tuple(evaluation), tuple(found), tuple(left_out))
+    return replace(report, findings=tuple(found))
 
 
 def _sound(recording: Recording, wave: NDArray[np.int16], rate_hz: int, channels: int, sample_rate_hz: int) -> Sound:
@@ -238,6 +268,14 @@ def _labels(report: Report) -> list[Finding]:
         what = f"{len(without)} clips have no label: they train every class as absent"
         found.append(Finding(False, what, "label them, if they are no negative examples", without))
     return found
+
+
+def _events(report: Report) -> list[Finding]:
+    backwards = tuple(skip.file for skip in report.left_out if skip.reason.startswith(BACKWARDS))
+    what = f"{len(backwards)} events end before they begin, and are left out"
+    found = [Finding(True, what, "correct their times", backwards)] if backwards else []
+    sides = report.annotated()
+    return found if sides is None else found + [Finding(*oddity) for oddity in oddities(*sides)]
 
 
 def _duplicates(report: Report) -> list[Finding]:
@@ -300,7 +338,7 @@ def _formats(report: Report) -> list[Finding]:
     found = [
         (clipped, f"have more than {CLIPPED_SHARE:.1%} of their samples at full scale", "record or export them softer"),
         (low, f"have a rate below {_USUAL_RATE_HZ} Hz", "what lies above half their rate is silent; get better ones"),
-        (long, f"are longer than {_CLIP_SECONDS:g} s", "what comes later is cut; divide them, or raise --clip-seconds"),
+        (long, f"are longer than {_CLIP_SECONDS:g} s", _long(report)),
     ]
     findings = [Finding(False, f"{len(names)} recordings {what}", mend, names) for names, what, mend in found if names]
     odd = tuple(f"{s.name}: {remark}" for s in sounds for remark in s.remarks if CLIPPED not in remark)
@@ -310,6 +348,15 @@ def _formats(report: Report) -> list[Finding]:
         what = f"{len(rates)} sample rates: " + ", ".join(f"{rate} Hz" for rate in rates)
         findings.append(Finding(False, what, "a class that has a rate of its own is learnt by its band"))
     return findings
+
+
+def _long(report: Report) -> str:
+    """What becomes of recordings that are longer than a clip."""
+    if not report.in_windows():
+        return "what comes later is cut; give --windows on, divide them, or raise --clip-seconds"
+    if report.annotated() is None:
+        return "they are heard in windows, each of which has all labels of its recording (--windows)"
+    return "they are heard in windows, labelled by what sounds in them"
 
 
 def divide(sounds: Sequence[Sound], is_eval: Sequence[bool]) -> tuple[list[Sound], list[Sound]]:
