@@ -52,7 +52,7 @@ ROOMS = [
     *("config", "machine", "ranks"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs", "sharpening"),
     *("data.targets", "data.parallel", "data.names", "data.remote", "data.stamps", "data.clips", "data.labels"),
-    *("data.recordings", "data.packs", "data.windows", "data.soundscapes", "data.loading"),
+    *("data.recordings", "data.windows", "data.packs", "data.soundscapes", "data.loading"),
     *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
     *("evaluation", "runs", "settings", "outputs", "sweep", "hub"),
     *("export", "tagging", "plots", "training"),

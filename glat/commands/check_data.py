@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..data.clips import Skipped
-from ..data.packs.read import is_pack, open_packs, recordings
+from ..data.packs.read import is_pack, open_packs, recordings, split_rows
 from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
 from ..data.recordings.check_events import facts_of
 from ..data.recordings.manifest import split
@@ -72,11 +72,16 @@ class CheckData(SourceFlags):
         if self.audioset is not None:  # its tables are one side each
             return judge(classes, sounds, [], left_out, windows=self.windows)
         try:
-            is_eval = split(listed, self.eval_folds, self.seed)
+            is_eval = self._split(listed)
         except UserError as error:
             return judge(classes, sounds, [], left_out, no_split=str(error), windows=self.windows)
         train, evaluation = divide(sounds, is_eval)
         return judge(classes, train, evaluation, left_out, windows=self.windows)
+
+    def _split(self, listed: Sequence[Recording]) -> list[bool]:
+        if self.data is not None and is_pack(self.data):
+            return split_rows(open_packs(self.data, self.labels), self.eval_folds, self.seed)
+        return split(listed, self.eval_folds, self.seed)
 
 
 def _hear(flags: CheckData) -> Heard:

@@ -200,6 +200,8 @@ def _check(command: Evaluate) -> None:
         raise UserError("--plot draws when events sound; leave --no-events out")
     if command.plot is not None and command.plot.suffix not in PICTURES:
         raise UserError(f"--plot {command.plot}: give a name that ends in {', '.join(PICTURES)}")
+    if command.min_overlap is not None and not 0 <= command.min_overlap <= 3600:
+        raise UserError(f"--min-overlap {command.min_overlap:g}; give seconds from 0 to 3600, such as 0.3")
     for flag, least in (("batch_size", 1), ("resamples", 0), ("eval_clips", 1), ("seed", 0)):
         value = getattr(command, flag)
         if value is not None and value < least:

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..data.packs.cutting import Cutting, cutting_for
 from ..data.packs.write import CLIPS, SKIPPED, pack
 from ..data.parallel import Part
 from ..errors import UserError
@@ -23,7 +24,7 @@ class Pack(SourceFlags):
     out: tyro.conf.Positional[Path]
     """The folder of the packs; give the same command again to continue after a stop."""
     clip_seconds: float = 10.0
-    """Longer recordings are cut, shorter ones padded with zeros."""
+    """Longer recordings are cut (--windows: into windows), shorter ones padded with zeros."""
     sample_rate: int = 32_000
     """Sample rate of the packs in Hz; PANNs' networks need 32 000."""
     clips_per_shard: int | None = None
@@ -45,8 +46,13 @@ class Pack(SourceFlags):
         part = Part.parse(self.part) if self.part else None
         console = Console(soft_wrap=True)
         manifest = self.manifest()
-        gigabytes = len(manifest.recordings) * self.clip_seconds * self.sample_rate * 2 / 1e9
-        console.print(f"{len(manifest.recordings)} recordings, at most {gigabytes:.1f} GB, into {self.out}")
+        windows = "off" if self.audioset is not None and self.windows == "auto" else self.windows
+        cutting = Cutting(self.clip_seconds, self.sample_rate, self.min_overlap)
+        _, counts = cutting_for(manifest.recordings, cutting, windows, self.workers)
+        clips = sum(counts) or len(manifest.recordings)
+        gigabytes = clips * self.clip_seconds * self.sample_rate * 2 / 1e9
+        cut = f" in {clips} windows" if counts else ""
+        console.print(f"{len(manifest.recordings)} recordings{cut}, at most {gigabytes:.1f} GB, into {self.out}")
         bar = Progress(
             TextColumn("packing"),
             BarColumn(),
@@ -74,6 +80,8 @@ class Pack(SourceFlags):
                 clips_per_shard=self.clips_per_shard,
                 workers=self.workers,
                 part=part,
+                windows=windows,
+                min_overlap_seconds=self.min_overlap,
                 report=report,
             )
         if packed is None:
@@ -87,5 +95,6 @@ class Pack(SourceFlags):
             console.print(f"all {len(packed.skipped)} that were left out: {self.out / SKIPPED}")
         if packed.remarks:
             console.print(f"note: {packed.remarks} clips are odd, and packed; {self.out / CLIPS} says how")
-        console.print(f"{packed.clips} clips in {self.out}, {time.perf_counter() - started:.0f} s")
+        of = f", windows of {packed.recordings} recordings" if packed.recordings is not None else ""
+        console.print(f"{packed.clips} clips{of} in {self.out}, {time.perf_counter() - started:.0f} s")
         return 0

@@ -7,6 +7,7 @@ from typing import Literal
 from ..data.recordings.audioset import read_audioset, with_display_names
 from ..data.recordings.manifest import Manifest, read_manifest
 from ..data.recordings.tables import TableFormat
+from ..data.windows.timeline import MIN_OVERLAP_SECONDS
 from ..errors import UserError
 
 
@@ -36,7 +37,7 @@ class SourceFlags:
     windows: Literal["auto", "on", "off"] = "auto"
     """Hear long recordings whole, in windows as long as a clip; off: their beginnings. auto: on where times are
     labelled, and where more than a third of the audio would go unheard."""
-    min_overlap: float = 0.3
+    min_overlap: float = MIN_OVERLAP_SECONDS
     """Seconds that an event must sound in a window to be a label of it."""
     black_list: tuple[Path, ...] = ()
     """Lists of AudioSet's segments to leave out, e.g. those of DCASE 2017 task 4."""
@@ -48,6 +49,8 @@ class SourceFlags:
             UserError: not exactly one source, or AudioSet without its tables; as of `read_manifest` and
                 `read_audioset`.
         """
+        if not 0 <= self.min_overlap <= 3600:
+            raise UserError(f"--min-overlap {self.min_overlap:g}; give seconds from 0 to 3600, such as 0.3")
         tables = {"--audioset": self.audioset, "--labels": self.labels, "--audio": self.audio}
         given = [flag for flag, path in tables.items() if path is not None]
         if self.data is not None:

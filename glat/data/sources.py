@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +17,7 @@ from ..urls import url_of
 from .clips import Clips, ClipSource, Data, Skipped
 from .packs.read import PackedClips, is_pack, load_packs, open_packs
 from .packs.read import recordings as packed_recordings
+from .packs.windows import drawn
 from .parallel import local_processes
 from .recordings.audio import read_clips
 from .recordings.audioset import with_display_names
@@ -29,7 +30,8 @@ from .remote import children, is_remote
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
 from .stamps import Stamps
 from .targets import Targets
-from .windows.open import MOST_UNHEARD, open_windows, totals_of, unheard_share
+from .windows.grid import MOST_UNHEARD
+from .windows.open import open_windows, totals_of, unheard_share
 from .windows.source import Opened
 
 # Whole recordings are longer than most events, and a clip that one event fills says nothing about when.
@@ -102,7 +104,9 @@ def load(
         packed = load_packs(asked.data, config.eval_data, eval_folds=config.eval_folds, seed=seed, labels=config.labels)
         asked.check_pack(packed.train)
         shards = dict.fromkeys((*packed.train.shards, *packed.evaluation.shards))
-        return replace(packed, stamps=Stamps.of(shards, workers))
+        in_rows = packed.train.origins is None or config.windows == "off"
+        to_train: ClipSource = packed.train if in_rows else drawn(packed.train)
+        return Data(to_train, packed.evaluation, packed.skipped, Stamps.of(shards, workers))
     if kind == _TARS:
         return _tars(asked)
     sides = _recordings(asked)

@@ -17,7 +17,7 @@ import numpy as np
 from ..backbones.own import refuse_unnamed
 from ..config import CropPooling, TrainConfig, UnknownEntryError, from_json, to_json
 from ..data import Data, Skipped
-from ..data.windows.source import recording_of
+from ..data.windows.grid import recording_of
 from ..errors import UserError, first_line, warn
 from ..files import remove_temporary, replaced, write_json
 from ..urls import absolute

@@ -5,25 +5,28 @@ of PANNs. `glat pack` adds ``length``, ``classes`` and ``fold``, which its progr
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO, FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
-from ..clips import ClipSource, Data, Skipped
+from ..clips import ClipSource, Data, Origin, Skipped
 from ..recordings.audio import to_int16
 from ..recordings.audioset import read_class_labels
 from ..recordings.decoding import UnreadableAudio
-from ..recordings.level import wrong_peak
+from ..recordings.level import SILENT_IN_16_BITS, wrong_peak
 from ..recordings.manifest import split
-from ..recordings.recording import Recording
+from ..recordings.recording import Recording, Sounding
 from ..remote import children, is_remote, opened, read_range
 from ..targets import Targets
-from .shard import read_shard
+from ..windows.grid import recording_of
+from ..windows.timeline import Timeline
+from .shard import Shard, read_shard
 
 SUFFIXES = (".h5", ".hdf5")
 MANIFEST = "manifest.json"
@@ -42,10 +45,19 @@ class PackedClips(ClipSource):
     index: NDArray[np.int64]  # [M], row in the shard
     offsets: NDArray[np.int64]  # [M], of the row's first sample in the shard, in bytes
     sample_dtype: np.dtype[Any]  # int16, or float32 of early versions of PANNs
+    starts: NDArray[np.int64]  # [M], of windows, in samples of their recordings; of whole clips 0
+    timeline: Timeline | None = None  # of recordings in windows, whose times are known; those behind the first row on
     skipped: tuple[Skipped, ...] = ()
 
     storage = "pack"
-    row_arrays = ("shard", "index", "offsets")
+    row_arrays = ("shard", "index", "offsets", "starts")
+
+    def subset(self, rows: NDArray[np.int64]) -> Self:
+        """The clips of some rows; of windows, those of whole recordings."""
+        if self.timeline is None:
+            return super().subset(rows)
+        kept = (np.cumsum(self.starts == 0) - 1)[rows[self.starts[rows] == 0]]
+        return replace(super().subset(rows), timeline=self.timeline.subset(kept))
 
     def locate(self, row: int) -> tuple[Path, int]:
         """The file of a clip and its row there."""
@@ -78,6 +90,8 @@ class PackedClips(ClipSource):
         full = 32_767 if samples.dtype.kind == "i" else 1
         reason = wrong_peak(max(float(most), -float(least)) / full)
         reason = reason if np.isfinite(least) and np.isfinite(most) else "holds NaN or infinite samples"
+        if self.origins is not None:  # a silent window of a recording that is not
+            reason, least = None if reason == SILENT_IN_16_BITS else reason, most - 1
         if reason or (least == most and len(samples) > 1):
             path, index = self.locate(row)
             raise UnreadableAudio(path, f"row {index} {(reason or 'is constant').partition('; ')[0]}")
@@ -115,7 +129,7 @@ def load_packs(
     """
     packed = open_packs(data, labels)
     if eval_data is None:
-        is_eval = np.array(split(recordings(packed), eval_folds, seed))
+        is_eval = np.array(split_rows(packed, eval_folds, seed))
         train, evaluation = (packed.subset(np.flatnonzero(side)) for side in (~is_eval, is_eval))
         return Data(train, evaluation, packed.skipped)
     if eval_folds:
@@ -139,6 +153,23 @@ def recordings(packed: PackedClips) -> list[Recording]:
         Recording(name, packed.shards[shard], labels, fold or None)
         for name, shard, labels, fold in zip(packed.names, packed.shard, present, folds, strict=True)
     ]
+
+
+def split_rows(packed: PackedClips, eval_folds: tuple[str, ...], seed: int) -> list[bool]:
+    """Which rows are for the evaluation, as `split` says; the windows of a recording are on one side."""
+    listed = recordings(packed)
+    if packed.origins is None:
+        return split(listed, eval_folds, seed)
+    labels: dict[str, set[str]] = {}
+    for origin, row in zip(packed.origins, listed, strict=True):
+        labels.setdefault(origin.recording, set()).update(row.labels)
+    firsts = [row for row, start in zip(listed, packed.starts, strict=True) if not start]
+    whole = [
+        replace(first, name=name, labels=tuple(sorted(found)))
+        for first, (name, found) in zip(firsts, labels.items(), strict=True)
+    ]
+    side = dict(zip(labels, split(whole, eval_folds, seed), strict=True))
+    return [side[origin.recording] for origin in packed.origins]
 
 
 def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
@@ -171,7 +202,7 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
     shards = [read_shard(file) for file in files]
     first = shards[0]
     for file, shard in zip(files, shards, strict=True):
-        for what in ("sample_rate_hz", "clip_samples", "sample_dtype", "num_classes", "classes"):
+        for what in ("sample_rate_hz", "clip_samples", "sample_dtype", "num_classes", "classes", "of_windows"):
             if getattr(shard, what) != getattr(first, what):
                 raise UserError(f"--data {path}: {file.name} and {files[0].name} differ in {what}; open them apart")
         if shard.nameless:
@@ -189,13 +220,15 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
     names = tuple(name for shard in shards for name in shard.names)
     if not names:
         raise UserError(f"--data {path}: holds no clip; pack it again")
+    lengths = np.concatenate([shard.lengths for shard in shards])
     return PackedClips(
+        **_windows(shards, names, classes, lengths),
         shards=tuple(files),
         shard=np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.names) for shard in shards]),
         index=np.concatenate([shard.index for shard in shards]),
         offsets=np.concatenate([shard.offsets for shard in shards]),
         sample_dtype=first.sample_dtype,
-        lengths=np.concatenate([shard.lengths for shard in shards]),
+        lengths=lengths,
         targets=Targets(np.concatenate([shard.targets.packed for shard in shards]), first.num_classes),
         names=names,
         folds=tuple(f for s in shards for f in s.folds) if any(f for s in shards for f in s.folds) else None,
@@ -205,6 +238,33 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
         clip_samples=first.clip_samples,
         skipped=tuple(skipped),
     )
+
+
+def _windows(
+    shards: Sequence[Shard], names: tuple[str, ...], classes: tuple[str, ...], lengths: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Where rows lie in their recordings, and what sounds in them."""
+    if not shards[0].of_windows:
+        return {"starts": np.zeros(len(names), np.int64)}
+    rate = shards[0].sample_rate_hz
+    starts = np.concatenate([shard.starts for shard in shards if shard.starts is not None])
+    recording = np.cumsum(starts == 0) - 1
+    origins = tuple(
+        Origin(recording_of(name), start / rate) for name, start in zip(names, starts.tolist(), strict=True)
+    )
+    found: dict[str, Any] = {"starts": starts, "origins": origins}
+    if any(shard.events is not None for shard in shards):
+        soundings: list[list[Sounding]] = [[] for _ in range(int(recording[-1]) + 1)]
+        first = 0
+        for shard in shards:
+            for row, label, onset, offset in zip(*(column.tolist() for column in shard.events or ()), strict=True):
+                soundings[recording[first + row]].append(Sounding(classes[label], onset, offset))
+            first += len(shard.names)
+        timeline = Timeline.of(soundings, classes, shards[0].min_overlap_seconds)
+        ends = ((starts + lengths) / rate).tolist()
+        spans = zip(recording.tolist(), (starts / rate).tolist(), ends, strict=True)
+        found |= {"timeline": timeline, "events": tuple(timeline.within(*span) for span in spans)}
+    return found
 
 
 def _listed(folder: Path) -> tuple[list[Path], int]:

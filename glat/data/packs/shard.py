@@ -18,6 +18,8 @@ from ...errors import UserError, first_line
 from ..names import clean
 from ..remote import is_remote, opened, size_of
 from ..targets import Targets
+from ..windows.timeline import MIN_OVERLAP_SECONDS
+from .cutting import COLUMNS, MIN_OVERLAP
 
 COLUMNS_HASH = "columns_sha256"  # attribute: what the columns must hash to
 HASHED = ("audio_name", "target", "length", "sha256", "source_rate", "channels", "peak")
@@ -55,12 +57,21 @@ class Shard:
     clip_samples: int
     sample_dtype: np.dtype[Any]
     nameless: int
+    starts: NDArray[np.int64] | None = None  # [K], of windows, in samples of their recordings; None: whole clips
+    events: tuple[NDArray[Any], ...] | None = None  # [E] each: first row of the recording, label, onset, offset
+    min_overlap_seconds: float = MIN_OVERLAP_SECONDS
+
+    @property
+    def of_windows(self) -> bool:
+        return self.starts is not None
 
 
 def columns_hash(file: Any) -> str:
     """SHA-256 of all that a file says of its clips, beside their samples."""
     digest = hashlib.sha256()
     for name in HASHED:
+        digest.update(np.ascontiguousarray(file[name][:]).tobytes())
+    for name in (name for name in COLUMNS if name in file):
         digest.update(np.ascontiguousarray(file[name][:]).tobytes())
     for name in ("fold", "classes"):
         digest.update("\0".join(file[name].asstr()[:]).encode())
@@ -128,7 +139,26 @@ def _read(path: Path, file: Any) -> Shard:
         clip_samples=S,
         sample_dtype=waveform.dtype,
         nameless=rows - len(index),
+        **_of_windows(path, file, rows, targets.shape[1]),
     )
+
+
+def _of_windows(path: Path, file: Any, rows: int, num_classes: int) -> dict[str, Any]:
+    """What shards of windows have beside the columns of others."""
+    if "start" not in file:
+        return {}
+    starts = _column(path, file, "start", rows).astype(np.int64)
+    found: dict[str, Any] = {"starts": starts, MIN_OVERLAP: float(file.attrs[MIN_OVERLAP])}
+    if (rows and starts[0] != 0) or (starts < 0).any():
+        raise UserError(f"{path}: its first window begins inside of a recording: it is damaged; pack it again")
+    if "event_row" in file:
+        row, label, onset, offset = (file[name][:] for name in COLUMNS[1:])
+        if not (len(row) == len(label) == len(onset) == len(offset)) or (
+            len(row) and not (row.min() >= 0 and row.max() < rows and label.min() >= 0 and label.max() < num_classes)
+        ):
+            raise UserError(f"{path}: its events do not fit its rows and classes: it is damaged; pack it again")
+        found["events"] = (row, label, onset, offset)
+    return found
 
 
 def _text(value: Any) -> str:

@@ -31,10 +31,13 @@ from ...machine import keep_freed_memory
 from ...text import CsvWriter
 from ..clips import Skipped, fingerprint
 from ..parallel import Part, cores
-from ..recordings.audio import Clip, read_clip
+from ..recordings.audio import read_clip
 from ..recordings.decoding import UnreadableAudio
 from ..recordings.manifest import Manifest
 from ..recordings.recording import Recording
+from ..windows.grid import recording_of
+from ..windows.timeline import MIN_OVERLAP_SECONDS
+from .cutting import MIN_OVERLAP, Cutting, Row, columns_of, cutting_for, shared_out
 from .read import MANIFEST
 from .shard import COLUMNS_HASH, columns_hash
 
@@ -56,6 +59,7 @@ class Packing:
     clips: int
     skipped: tuple[Skipped, ...]
     remarks: int = 0  # clips of which clips.csv says what is odd
+    recordings: int | None = None  # where the clips are windows
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Shard:
     classes: tuple[str, ...]
     sample_rate_hz: int
     clip_seconds: float
+    cutting: Cutting | None = None  # into windows; None: a row a recording, its beginning
 
 
 def pack(
@@ -78,6 +83,8 @@ def pack(
     clips_per_shard: int | None = None,
     workers: int | None = None,
     part: Part | None = None,
+    windows: str = "auto",
+    min_overlap_seconds: float = MIN_OVERLAP_SECONDS,
     report: Report = lambda done, total: None,
 ) -> Packing | None:
     """Pack recordings into a folder of HDF5 shards that `glat.data.packs` and PANNs' programs read.
@@ -88,11 +95,14 @@ def pack(
     Args:
         out: the folder; made where it is missing. Where an earlier call with the same arguments was stopped, goes on.
         manifest: what to pack; what it skipped is reported with the rest.
-        clip_seconds: longer recordings are cut, shorter ones padded with zeros.
+        clip_seconds: longer recordings are cut, shorter ones padded with zeros; see `windows`.
         sample_rate_hz: 32 000 for PANNs' networks.
         clips_per_shard: recordings a file. None: 1 000, fewer where that would leave less than 16 files.
         workers: processes; None: one a core. Changes nothing in the result.
         part: write this part of the shards only, while other processes write the others into the same folder.
+        windows: "on": longer recordings are packed whole, in windows as long as a clip; "off": their beginnings.
+            "auto": "on" where times are known, or where more than a third of the audio would be cut off.
+        min_overlap_seconds: how long an event must sound in a window to be a label of it.
         report: called when a shard is done.
 
     Returns:
@@ -104,15 +114,15 @@ def pack(
     """
     total = len(manifest.recordings)
     many = clips_per_shard or min(CLIPS_PER_SHARD, -(-total // _FEWEST_SHARDS))
+    groups = [manifest.recordings[first : first + many] for first in range(0, total, many)]
+    wanted = Cutting(clip_seconds, sample_rate_hz, min_overlap_seconds)
+    cutting, counts = cutting_for(manifest.recordings, wanted, windows, workers)
+    if cutting is not None:
+        many = clips_per_shard or min(CLIPS_PER_SHARD, -(-sum(counts) // _FEWEST_SHARDS))
+        groups = shared_out(manifest.recordings, counts, many)
     tasks = [
-        Shard(
-            out / f"shard-{first // many:05d}.h5",
-            manifest.recordings[first : first + many],
-            manifest.classes,
-            sample_rate_hz,
-            clip_seconds,
-        )
-        for first in range(0, total, many)
+        Shard(out / f"shard-{i:05d}.h5", group, manifest.classes, sample_rate_hz, clip_seconds, cutting)
+        for i, group in enumerate(groups)
     ]
     plan = {
         "version": VERSION,
@@ -123,6 +133,8 @@ def pack(
         "fingerprint": _fingerprint(manifest),
         "classes": manifest.classes,
     }
+    if cutting is not None:
+        plan |= {"windows": sum(counts), MIN_OVERLAP: min_overlap_seconds}
     try:
         out.mkdir(parents=True, exist_ok=True)
         if part is not None and part.count > 1:
@@ -151,6 +163,8 @@ def _fingerprint(manifest: Manifest) -> str:
     digest = hashlib.sha256()
     for recording in manifest.recordings:
         digest.update(repr((recording.name, recording.labels, recording.fold)).encode())
+        if recording.soundings is not None:
+            digest.update(repr(recording.soundings).encode())
     return digest.hexdigest()
 
 
@@ -272,31 +286,39 @@ def write_shard(task: Shard) -> None:
 def _fill_shard(path: Path, task: Shard) -> None:
     S = round(task.clip_seconds * task.sample_rate_hz)
     rows = len(task.recordings)
-    packed: list[tuple[Recording, Clip]] = []
+    most = rows if task.cutting is None else None
+    packed: list[Row] = []
     lengths: list[int] = []
     hashes: list[bytes] = []
-    remarks: list[str] = []
+    kept: list[Recording] = []
     skipped: list[tuple[str, str]] = []
     with h5py.File(path, "w") as file:
         # A row a chunk lies in one piece, and rows of recordings that turn out bad can be given back.
-        waveform = file.create_dataset("waveform", (rows, S), np.int16, chunks=(1, S), maxshape=(rows, S))
+        waveform = file.create_dataset("waveform", (rows, S), np.int16, chunks=(1, S), maxshape=(most, S))
         for recording in task.recordings:
             try:
-                clip = read_clip(recording.path, task.sample_rate_hz, task.clip_seconds, recording.stream())
+                found = _rows(task, recording)
             except UnreadableAudio as error:
                 skipped.append((recording.name, error.reason))
                 continue
-            row = clip.wave
-            if len(row) < S:
-                row = np.zeros(S, np.int16)
-                row[: len(clip.wave)] = clip.wave
-            waveform.id.write_direct_chunk((len(packed), 0), row)
-            packed.append((recording, clip._replace(wave=row[:0])))
-            remarks.append("; ".join(clip.remarks))
-            lengths.append(len(clip.wave))
-            hashes.append(hashlib.sha256(clip.wave.data).digest())
+            kept.append(recording)
+            if len(packed) + len(found) > waveform.shape[0]:
+                waveform.resize(len(packed) + len(found), axis=0)
+            for made in found:
+                row = made.clip.wave
+                if len(row) < S:
+                    row = np.zeros(S, np.int16)
+                    row[: len(made.clip.wave)] = made.clip.wave
+                waveform.id.write_direct_chunk((len(packed), 0), np.ascontiguousarray(row))
+                lengths.append(len(made.clip.wave))
+                hashes.append(hashlib.sha256(np.ascontiguousarray(made.clip.wave).data).digest())
+                packed.append(made._replace(clip=made.clip._replace(wave=row[:0].copy())))
         waveform.resize(len(packed), axis=0)
+        remarks = ["; ".join(row.clip.remarks) for row in packed]
         columns = [file.create_dataset(name, data=column) for name, column in _columns(task.classes, packed).items()]
+        if task.cutting is not None:
+            columns += [file.create_dataset(n, data=c) for n, c in columns_of(packed, task.classes, kept).items()]
+            file.attrs[MIN_OVERLAP] = task.cutting.min_overlap_seconds
         columns += [
             file.create_dataset("length", data=np.array(lengths, np.int32)),
             file.create_dataset("sha256", data=np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 32)),
@@ -310,21 +332,28 @@ def _fill_shard(path: Path, task: Shard) -> None:
         file.flush()
 
 
-def _columns(classes: tuple[str, ...], packed: list[tuple[Recording, Clip]]) -> dict[str, NDArray[Any]]:
+def _rows(task: Shard, recording: Recording) -> list[Row]:
+    if task.cutting is not None:
+        return task.cutting.rows(recording)
+    clip = read_clip(recording.path, task.sample_rate_hz, task.clip_seconds, recording.stream())
+    return [Row(recording, clip, 0)]
+
+
+def _columns(classes: tuple[str, ...], packed: list[Row]) -> dict[str, NDArray[Any]]:
     """What is known of the clips of a shard, a row each."""
     column = {label: k for k, label in enumerate(classes)}
-    names = [recording.name.encode() for recording, _ in packed]
+    names = [recording.name.encode() for recording, *_ in packed]
     target = np.zeros((len(packed), len(classes)), np.bool_)
-    for row, (recording, _) in enumerate(packed):
+    for row, (recording, *_) in enumerate(packed):
         target[row, [column[label] for label in recording.labels]] = True
-    folds = [(recording.fold or "").encode() for recording, _ in packed]
+    folds = [(recording.fold or "").encode() for recording, *_ in packed]
     return {
         "audio_name": np.array(names, f"S{max([_PANNS_NAME_BYTES, *map(len, names)])}"),
         "target": target,
         "fold": np.array(folds, f"S{max([1, *map(len, folds)])}"),
-        "source_rate": np.array([clip.rate_hz for _, clip in packed], np.int32),
-        "channels": np.array([clip.channels for _, clip in packed], np.int32),
-        "peak": np.array([clip.peak for _, clip in packed], np.float32),
+        "source_rate": np.array([clip.rate_hz for _, clip, _ in packed], np.int32),
+        "channels": np.array([clip.channels for _, clip, _ in packed], np.int32),
+        "peak": np.array([clip.peak for _, clip, _ in packed], np.float32),
     }
 
 
@@ -366,6 +395,8 @@ def _write_tables(out: Path, plan: dict[str, Any], tasks: list[Shard], skipped: 
     with replaced(out / SKIPPED) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         CsvWriter(stream).writerows([("file", "reason"), *left_out])
     counts = {"clips": len(names), "names_sha256": fingerprint(names), "skipped": len(left_out), "remarks": odd}
+    if "windows" in plan:
+        counts["whole"] = len({recording_of(name) for name in names})
     write_json(out / MANIFEST, plan | {"complete": True} | counts | {"shards": shards})
 
 
@@ -380,4 +411,4 @@ def _read_tables(out: Path) -> Packing:
     manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     with (out / SKIPPED).open(newline="", encoding="utf-8") as stream:
         skipped = tuple(Skipped(row["file"], row["reason"]) for row in csv.DictReader(stream))
-    return Packing(manifest["clips"], skipped, manifest.get("remarks", 0))
+    return Packing(manifest["clips"], skipped, manifest.get("remarks", 0), manifest.get("whole"))

@@ -15,7 +15,7 @@ from ..clips import Skipped, fingerprint
 from ..names import suspicions
 from ..packs.read import PackedClips, recordings
 from ..parallel import in_parallel
-from ..windows.open import MOST_UNHEARD
+from ..windows.grid import MOST_UNHEARD
 from .check_events import BACKWARDS, Annotated, facts_of, oddities
 from .decoding import Header, UnreadableAudio, decode_mono
 from .level import CLIPPED, CLIPPED_SHARE, Meter
@@ -175,23 +175,35 @@ def listen(listed: Sequence[Recording], workers: int | None = None) -> list[Soun
 
 def listen_to_packs(packed: PackedClips, workers: int | None = None) -> list[Sound]:
     """Read every row of the packs; a row whose samples differ from what was packed gets a reason."""
-    listed = recordings(packed)
+    listed = [
+        replace(recording, soundings=soundings)
+        for recording, soundings in zip(recordings(packed), _soundings(packed), strict=True)
+    ]
     facts = [_recorded(path) for path in packed.shards]
 
     def look(i: int) -> Sound:
         shard, index = packed.shard[i], packed.index[i]
+        is_window = packed.origins is not None
         try:
             wave = packed.read(i)
         except UnreadableAudio as error:
             return Sound(listed[i].name, listed[i].labels, error.reason)
         if facts[shard] is None:  # packed by PANNs' programs
-            return _sound(listed[i], wave, packed.sample_rate_hz, 1, packed.sample_rate_hz)
+            return _sound(listed[i], wave, packed.sample_rate_hz, 1, packed.sample_rate_hz, False)
         hashes, rates, channels = facts[shard]
         if hashlib.sha256(wave.data).digest() != hashes[index].tobytes():
             return Sound(listed[i].name, listed[i].labels, "is not what was packed: the file is damaged")
-        return _sound(listed[i], wave, int(rates[index]), int(channels[index]), packed.sample_rate_hz)
+        return _sound(listed[i], wave, int(rates[index]), int(channels[index]), packed.sample_rate_hz, is_window)
 
     return in_parallel(look, len(packed), workers)
+
+
+def _soundings(packed: PackedClips) -> Iterable[tuple[Sounding, ...] | None]:
+    """What sounds in each row, where packs of long recordings say so; an event that two rows hold is in both."""
+    if packed.events is None:
+        return (None for _ in packed.names)
+    names = packed.classes
+    return (tuple(Sounding(names[e.label], e.onset_seconds, e.offset_seconds) for e in row) for row in packed.events)
 
 
 def judge(
@@ -226,21 +238,25 @@ def judge(
     return replace(report, findings=tuple(found))
 
 
-def _sound(recording: Recording, wave: NDArray[np.int16], rate_hz: int, channels: int, sample_rate_hz: int) -> Sound:
+def _sound(
+    recording: Recording, wave: NDArray[np.int16], rate_hz: int, channels: int, sample_rate_hz: int, is_window: bool
+) -> Sound:
     """Of a packed clip, at the pack's rate; the file it was packed from had a rate and channels of its own."""
     meter = Meter()
     meter.mono((wave / np.float32(32_767)).astype(np.float32, copy=False)[:, None])
+    refusal = None if is_window else meter.refusal()  # its recording was judged when it was packed
     return Sound(
         recording.name,
         recording.labels,
-        meter.refusal(),
+        refusal,
         rate_hz,
         channels,
         len(wave) / sample_rate_hz,
         meter.peak,
         meter.clipped_share,
         hashlib.sha256(wave.tobytes()).hexdigest(),
-        meter.remarks() if meter.refusal() is None else (),
+        meter.remarks() if refusal is None and not is_window else (),
+        recording.soundings,
     )
 
 

@@ -18,8 +18,6 @@ from ..targets import Targets
 from .source import Opened, Windows, WindowsInMemory, WindowsOfFiles
 from .timeline import Timeline
 
-MOST_UNHEARD = 1 / 3  # of weakly labelled audio: beyond, windows are heard unless the user says otherwise
-
 
 def unheard_share(encoded: EncodedClips) -> float:
     """The share of all audio that is not heard where the beginning of each recording is."""
@@ -106,7 +104,7 @@ def _decoded(recordings: Sequence[Recording], rate: int, workers: int | None) ->
 
     def read(i: int) -> Clip | str:
         try:
-            return read_clip(recordings[i].path, rate, None)
+            return read_clip(recordings[i].path, rate, None, recordings[i].stream())
         except UnreadableAudio as error:
             return error.reason
 

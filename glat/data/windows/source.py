@@ -12,6 +12,7 @@ from ..clips import ClipSource, Origin
 from ..recordings.audio import to_int16
 from ..recordings.stretch import StretchedFile, read_stretch
 from ..targets import Targets
+from .grid import count_windows, window_name
 from .timeline import Timeline
 
 PLACES = 1 << 16  # starts of a window to draw from: 5 samples apart in 10 s at 32 kHz
@@ -186,23 +187,3 @@ class Opened:
             return None
         is_first = np.concatenate([[True], recording[1:] != recording[:-1]])
         return tuple(self.remarks[r] if begins else () for r, begins in zip(recording, is_first, strict=True))
-
-
-def count_windows(total: int, clip_samples: int, least_rest: int) -> int:
-    """How many windows hear all of a recording once, but for a rest shorter than `least_rest`."""
-    whole, rest = divmod(total, clip_samples)
-    return max(1, whole + (rest > 0 and rest >= least_rest))
-
-
-def window_name(recording: str, start: int, samples: int, rate: int) -> str:
-    """The recording with the stretch, in seconds, as a media fragment (W3C): ``a.wav#t=10,20``."""
-    return f"{recording}#t={_seconds(start / rate)},{_seconds((start + samples) / rate)}"
-
-
-def recording_of(name: str) -> str:
-    """The recording in a window's name; other names as they are."""
-    return name.partition("#t=")[0]
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.4f}".rstrip("0").rstrip(".")

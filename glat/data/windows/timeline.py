@@ -53,6 +53,13 @@ class Timeline:
         labels = self.labels[here][counts].tolist()
         return tuple(Event(label, *times) for label, times in zip(labels, cut.tolist(), strict=True))
 
+    def subset(self, recordings: NDArray[np.int64]) -> "Timeline":
+        """The events of some recordings."""
+        events = [np.arange(self.first[r], self.first[r + 1]) for r in recordings.tolist()]
+        rows = np.concatenate([np.zeros(0, np.int64), *events])
+        first = np.concatenate([[0], np.cumsum([len(each) for each in events])]).astype(np.int64)
+        return Timeline(first, self.labels[rows], self.onsets[rows], self.offsets[rows], self.min_overlap_seconds)
+
     def to_bytes(self) -> bytes:
         """All that labels depend on."""
         columns = (self.first, self.labels, self.onsets, self.offsets, np.array([self.min_overlap_seconds]))
