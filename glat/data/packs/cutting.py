@@ -79,7 +79,8 @@ def cutting_for(
 
     auto: where times are known, or where more than a third of the audio would be cut off.
     """
-    if windows == "off":
+    pieces = any(recording.offset >= 0 for recording in recordings)  # of saved data sets beginnings are heard
+    if windows == "off" or (windows == "auto" and pieces):
         return None, []
     seconds = np.array(in_parallel(lambda i: _seconds(recordings[i]), len(recordings), workers))
     unheard = np.maximum(0, seconds - cutting.clip_seconds).sum()
