@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..data import Data
 from ..data.loading.remarks import Remarks
-from ..data.windows.source import recording_of
+from ..data.windows.grid import recording_of
 from ..files import write_json
 from ..ranks import Ranks
 
