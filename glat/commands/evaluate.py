@@ -124,11 +124,12 @@ def _evaluate(command: Evaluate) -> int:
     console.print(f"{of_run}, {pooled}{machine.device_name(device)}, {precision.reason}")
     seconds = clips.clip_samples / rate
     console.print(
-        f"{found.evaluation.clips} clips of {seconds:g} s, SHA-256 of their names {found.evaluation.clips_sha256}"
+        f"{found.evaluation.counted()}, {seconds:g} s each, SHA-256 of their names {found.evaluation.clips_sha256}"
     )
     console.print(found.table())
     if command.resamples:
-        console.print(f"in brackets: 95 % over {command.resamples} resamples of the clips")
+        of_what = "clips" if found.evaluation.recordings is None else "recordings, with all of their windows"
+        console.print(f"in brackets: 95 % over {command.resamples} resamples of the {of_what}")
     when = _event_report(command, opened, scored, model.crop_samples) if in_time else None
     if when is not None:
         console.print(when.table())

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..data import ClipSource
 from ..terminal import Table, Text
 from .bootstrap import Floats, Resampled, draw, interval, resample_scores
 from .score import Evaluation, Scored, evaluation_of
@@ -95,7 +97,7 @@ def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> Scor
     differences: dict[str, Interval] = {}
     of_classes: dict[str, dict[str, list[Interval]]] = {}
     if resamples:
-        found = resample_scores(targets, scored.probs, draw(len(clips), resamples, seed))
+        found = resample_scores(targets, scored.probs, _drawn(clips, resamples, seed))
         means = {stream: resampled.means() for stream, resampled in found.items()}
         intervals = {stream: {name: interval(values[name]) for name in SCORES} for stream, values in means.items()}
         differences = {name: interval(_less(means["fused"][name], means["global"][name])) for name in SCORES}
@@ -110,6 +112,14 @@ def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> Scor
         differences=differences,
         class_intervals=of_classes,
     )
+
+
+def _drawn(clips: ClipSource, resamples: int, seed: int) -> NDArray[np.float32]:
+    """How often each clip counts in each resample, [M, R]: windows of one recording are drawn together."""
+    if clips.origins is None:
+        return draw(len(clips), resamples, seed)
+    index = {recording: i for i, recording in enumerate(dict.fromkeys(origin.recording for origin in clips.origins))}
+    return draw(len(index), resamples, seed)[[index[origin.recording] for origin in clips.origins]]
 
 
 def _less(one: Floats, other: Floats) -> Floats:

@@ -46,6 +46,15 @@ class Evaluation:
     clips: int
     clips_sha256: str  # of their names
     starts: "CropStarts"
+    recordings: int | None = None  # where the clips are windows
+
+    def counted(self) -> str:
+        """How many clips were scored, in words."""
+        return (
+            f"{self.clips} clips"
+            if self.recordings is None
+            else f"{self.clips} windows of {self.recordings} recordings"
+        )
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """As plain types: the scores of each stream and class, and the names of the classes that were left out."""
@@ -61,6 +70,7 @@ class Evaluation:
         return {
             "clips": self.clips,
             "clips_sha256": self.clips_sha256,
+            **({} if self.recordings is None else {"recordings": self.recordings}),
             "streams": rows,
             "left_out": left_out,
             "hits": vars(self.hits) if self.hits else None,
@@ -193,7 +203,8 @@ def evaluation_of(scored: Scored, crop_samples: int) -> Evaluation:
     metrics = {name: evaluate_scores(targets, probs) for name, probs in scored.probs.items()}
     hits = crop_hits(clips, scored.crop_classes, scored.crop_starts, crop_samples)
     starts = _crop_starts(clips, targets, scored, crop_samples)
-    return Evaluation(metrics, hits, len(clips), fingerprint(clips.names), starts)
+    recordings = None if clips.origins is None else len({origin.recording for origin in clips.origins})
+    return Evaluation(metrics, hits, len(clips), fingerprint(clips.names), starts, recordings)
 
 
 def _crop_starts(clips: ClipSource, targets: NDArray[np.bool_], scored: Scored, crop_samples: int) -> CropStarts:
