@@ -39,6 +39,13 @@ def chunk(name=b"LIST", content=b"INFOICMT\x04\0\0\0abc\0", padded=True):
     return name + struct.pack("<I", len(content)) + content + b"\0" * (padded and len(content) % 2)
 
 
+def unpadded(samples, rate=RATE):
+    """A chunk of odd length before the samples, and no padding behind it."""
+    whole = wav(samples, rate=rate)
+    odd = chunk(content=b"INFOx", padded=False)
+    return whole[:4] + struct.pack("<I", len(whole) + len(odd) - 8) + whole[8:36] + odd + whole[36:]
+
+
 # MP3
 
 
@@ -64,8 +71,10 @@ def miscounted(data, factor):
     return bytes(counted)
 
 
-def id3v2(size=200):
-    return b"ID3\x04\0\0" + bytes([0, 0, size >> 7, size & 127]) + bytes(size)
+def id3v2(size=200, claimed=None):
+    """A tag of so many bytes, which may claim another number of them."""
+    claimed = size if claimed is None else claimed
+    return b"ID3\x04\0\0" + bytes(claimed >> shift & 127 for shift in (21, 14, 7, 0)) + bytes(size)
 
 
 def id3v1():

@@ -83,6 +83,17 @@ CASES = {
     ),
     "FLAC, counted short": heard("x.flac", made.flac_with_total(FLAC, RATE // 4), remark="counts 8000 of 32000"),
     "FLAC of unknown length": heard("x.flac", made.flac_with_total(FLAC, 0), remark="does not say its length"),
+    "mp3 behind a tag that counts too many": heard(
+        "x.mp3", made.id3v2(100, len(MP3) // 2) + MP3, remark="its ID3 tag counts"
+    ),
+    "mp3 behind a tag that counts too few": heard("x.mp3", made.id3v2(1_000, 20) + MP3),
+    "mp3 behind something else": heard("x.mp3", made.ape() + MP3, remark="before its first MPEG frame"),
+    "two FLAC files": heard("x.flac", FLAC + FLAC, 2.0, "holds 2 FLAC files in a row"),
+    "wav without padding": heard("x.wav", made.unpadded(X, RATE)),
+    "empty": refused("x.wav", b"", "is empty (0 bytes)"),
+    "pointer of Git LFS": refused("x.wav", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+    "web page": refused("x.wav", b"\n<!DOCTYPE html><html></html>", "is a web page"),
+    "another format": refused("x.wav", b"wvpk" + bytes(100), "is WavPack"),
     "cut wav": refused("x.wav", wav(X)[:-1], "is cut off: 63999 of 64000 bytes"),
     "cut RF64": refused("x.rf64", made.encoded(X, "RF64", rate=RATE)[:-1000], "is cut off"),
     "cut NIST": refused("x.sph", made.encoded(X, "NIST", rate=RATE)[:-1000], "is cut off"),

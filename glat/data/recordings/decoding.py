@@ -179,6 +179,15 @@ def _opened(path: Path, stream: BinaryIO | None, layout: Layout | None = None) -
             if name := foreign.name_of(raw):
                 yield _foreign(path, name, raw, stack)
                 return
+            if name := foreign.codec_of(raw):
+                if examine(raw).views:  # which also finds what is cut off
+                    raise UnreadableAudio(
+                        path, f"is {name} in several pieces, or with a wrong header", "convert it to .flac"
+                    )
+                yield _foreign(path, name, raw, stack)
+                return
+            if found := foreign.other(raw):
+                raise UnreadableAudio(path, f"is {found[0]}", found[1])
             layout = layout or examine(raw)
             sources: list[Any] = [opened(raw, view) for view in layout.views]
             sources = sources or [path if stream is None else stream]
@@ -197,6 +206,10 @@ def _opened(path: Path, stream: BinaryIO | None, layout: Layout | None = None) -
         if "malloc" in error.error_string:
             raise _out_of_memory(path) from error
         reason = f"cannot be decoded ({error.error_string.strip().rstrip('.')})"
+        if "unsupported encoding" in reason:  # ALAC in CAF as FFmpeg writes it, which FFmpeg itself reads short
+            raise UnreadableAudio(
+                path, "holds an encoding that libsndfile does not read", "convert it to .flac, or leave it out"
+            ) from error
         raise UnreadableAudio(path, reason, _way_out(path)) from error
     except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
         # soundfile raises TypeError for headerless formats; ValueError: a NUL or surrogate in the name

@@ -19,6 +19,27 @@ _MAGIC = (
     (0, b"\xff\xf9", "AAC"),
     (0, b"\x0b\x77", "AC-3"),
 )
+# What is taken for sound by its name, and is none, or none that is decoded here.
+_OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"version https://git-lfs", "a pointer of Git LFS in place of the file", "git lfs pull fetches it"),
+    (0, b"<!DOCTYPE", "a web page: a download that failed", "fetch it again"),
+    (0, b"<!doctype", "a web page: a download that failed", "fetch it again"),
+    (0, b"<html", "a web page: a download that failed", "fetch it again"),
+    (0, b"\x1f\x8b", "compressed by gzip", "unpack it"),
+    (0, b"PK\x03\x04", "a ZIP archive", "unpack it"),
+    (0, b"MThd", "MIDI: notes, and no sound", "leave it out"),
+    (0, b"wvpk", "WavPack", "convert it to .flac"),
+    (0, b"MAC ", "Monkey's Audio", "convert it to .flac"),
+    (0, b"TTA1", "True Audio", "convert it to .flac"),
+    (0, b"DSD ", "DSD", "convert it to .flac"),
+    (0, b"MPCK", "Musepack", "convert it to .flac"),
+    (0, b"MP+", "Musepack", "convert it to .flac"),
+    (0, b"FLV", "Flash video", "convert it to .flac"),
+    (0, b"ajkg", "Shorten", "convert it to .flac"),
+)
+# Containers that libsndfile knows, with codecs that it does not.
+_CODECS = ((b"\x7fFLAC", "FLAC in Ogg"), (b"Speex   ", "Speex in Ogg"))
+_HEAD = 4096  # bytes, in which the codec is named
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _MISSING_SECONDS = 0.2  # that a decoder may give less than the container says: encoders' delay and padding
 
@@ -37,6 +58,27 @@ def name_of(file: BinaryIO) -> str | None:
     head = file.read(16)
     file.seek(0)
     return next((name for at, magic, name in _MAGIC if head[at : at + len(magic)] == magic), None)
+
+
+def other(file: BinaryIO) -> tuple[str, str] | None:
+    """(What a file is, what to do about it), where it is known and cannot be decoded; the file is left at its start."""
+    head = file.read(32).lstrip()
+    file.seek(0)
+    if not head:
+        return "empty (0 bytes)", "fetch it again or leave it out"
+    return next(((name, way_out) for at, magic, name, way_out in _OTHERS if head[at:].startswith(magic)), None)
+
+
+def codec_of(file: BinaryIO) -> str | None:
+    """What an Ogg or WAV file holds that libsndfile does not decode; None of other files."""
+    file.seek(0)
+    head = file.read(_HEAD)
+    file.seek(0)
+    if head[:4] == b"OggS":
+        return next((name for magic, name in _CODECS if magic in head), None)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE" and (at := head.find(b"fmt ")) > 0:
+        return "MP3 in WAV" if head[at + 8 : at + 10] == b"\x55\0" else None
+    return None
 
 
 def is_available() -> bool:

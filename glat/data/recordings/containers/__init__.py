@@ -40,17 +40,53 @@ def _examine(file: Bytes) -> Layout:
         start += 10 + mpeg.synchsafe(head[6:10]) + (10 if head[5] & 0x10 else 0)
     if head[:4] == b"fLaC":
         return flac.examine(file, start)
-    if mpeg.begins(file, start):
+    if mpeg.begins(file, start) and not start:
         return mpeg.examine(file, start)
-    if start and (first := mpeg.search(file, start)) is not None:  # padding behind the ID3v2 tag
-        return mpeg.examine(file, first)
+    if start and (layout := _tagged(file, start)) is not None:
+        return layout
     head = file.at(0, 32)
     if head[:4] == b"OggS":
         return ogg.examine(file)
     if family := chunks.family_of(head):
         return chunks.examine(file, family)
     examiner = flat.examiner_of(head)
-    return Layout() if examiner is None else examiner(file)
+    if examiner is not None:
+        return examiner(file)
+    first = mpeg.search(file, 0)
+    if first is None:
+        return Layout()
+    try:
+        return mpeg.examine_from(file, first, _before_frames(file, 0, first))
+    except Damaged:  # two frames by chance: no MP3 file
+        return Layout()
+
+
+def _tagged(file: Bytes, tagged: int) -> Layout | None:
+    """The layout of MPEG frames behind ID3 tags that end at `tagged`, as they say; None where there are none.
+
+    Programs write wrong sizes: eight bits a byte where seven are meant, those of another tag, without the padding.
+    """
+    first = mpeg.search(file, tagged)
+    if first is None:
+        first = mpeg.search(file, 10)
+    elif (earlier := mpeg.search_before(file, first)) < tagged:
+        first = earlier
+    if first is None:
+        return None
+    if first == tagged:
+        return mpeg.examine(file, first)
+    if first < tagged:
+        remark: str | None = f"its ID3 tag counts {tagged - first} bytes too many; all MPEG frames are heard"
+    else:
+        remark = _before_frames(file, tagged, first)
+    return mpeg.examine_from(file, first, remark)
+
+
+def _before_frames(file: Bytes, start: int, first: int) -> str | None:
+    """What is odd about the bytes before the first frame: nothing, where they are zeros."""
+    if file.only_zeros_in(start, first):
+        return None
+    return f"{first - start} bytes before its first MPEG frame are neither frame nor tag; they are left out"
 
 
 def looks_like_audio(path: Path) -> bool:

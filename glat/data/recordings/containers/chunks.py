@@ -1,7 +1,7 @@
 """Containers of chunks (WAV, RF64, W64, AIFF, CAF, SVX): is the chunk of samples as long as it says?"""
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .layout import Bytes, Damaged, Layout, Segment, patched
 
@@ -49,6 +49,7 @@ class _Samples:
     bytes_per_second: int = 44_100
     expected: int | None = None  # bytes, as the number of samples and their width say
     frames: int = 0  # where the container counts what a decoder must give
+    unpadded: list[int] = field(default_factory=list)  # chunks that begin where the padding of another should be
 
 
 _LE32, _BE32, _LE64, _BE64 = (struct.Struct(code) for code in ("<I", ">I", "<Q", ">q"))
@@ -105,7 +106,7 @@ def examine(file: Bytes, family: Family) -> Layout:
     end = start + claimed
     padded = end + -(claimed + family.skip) % family.align
     if file.size <= padded:
-        return Layout(least_samples=found.frames)
+        return Layout(_padded(file, found.unpadded), least_samples=found.frames)
     if _is_no_sound(file, family, padded) or _is_no_sound(file, family, end):
         return Layout(() if family.readers_stop else (patched(end),), None, found.frames)
     extra = file.size - end
@@ -126,6 +127,15 @@ def examine(file: Bytes, family: Family) -> Layout:
         f"its header counts {claimed} of {total} bytes of samples, as of a recording that was not finished; "
         "all are heard",
     )
+
+
+def _padded(file: Bytes, unpadded: list[int]) -> tuple[tuple[Segment, ...], ...]:
+    """A view with the padding that libsndfile wants; none where nothing is missing."""
+    if not unpadded:
+        return ()
+    begins = [0, *unpadded]
+    parts = [(segment, b"\0") for segment in zip(begins, [*unpadded, file.size], strict=True)]
+    return (tuple(part for pair in parts for part in pair)[:-1],)
 
 
 def _as_rf64(start: int, total: int) -> tuple[Segment, ...]:
@@ -155,6 +165,7 @@ def _find_samples(file: Bytes, family: Family) -> _Samples:
         at = inside + size + -size % family.align
         if family.align == 2 and size % 2 and not _is_id(file.at(at, 4)) and _is_id(file.at(at - 1, 4)):
             at -= 1  # programs that leave the padding out
+            found.unpadded.append(at)
     found.start, found.size_at = inside + family.skip, at + family.id_bytes
     if family is _RIFF and size == 0xFFFF_FFFF and wide_at is not None:
         (size,), found.size_at, found.size = _LE64.unpack(file.at(wide_at, 8).ljust(8, b"\0")), wide_at, _LE64

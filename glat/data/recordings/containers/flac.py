@@ -12,6 +12,7 @@ _RATES_HZ = dict(
     enumerate((88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), start=1)
 )
 _POLYNOMIAL = 0x07
+_SECOND = b"fLaC\0\0\0\x22"  # how a file begins, with its STREAMINFO
 
 
 def examine(file: Bytes, start: int) -> Layout:
@@ -38,6 +39,12 @@ def examine(file: Bytes, start: int) -> Layout:
     if info is None or len(info[1]) < 18:
         raise Damaged("has no STREAMINFO block: its header is damaged")
     info_at, fields = info
+    begins = [start]
+    while (again := file.find(_SECOND, max(at, begins[-1] + 1))) is not None:
+        begins.append(again)
+    if len(begins) > 1:
+        spans = zip(begins, [*begins[1:], file.size], strict=True)
+        return Layout(tuple((span,) for span in spans), f"holds {len(begins)} FLAC files in a row; all are heard")
     total = int.from_bytes(fields[13:18], "big") & 0xF_FFFF_FFFF
     fixed_samples = int.from_bytes(fields[:2], "big")
     found = _last_sample(file, at, fixed_samples, fields)

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any, BinaryIO
 
 _BLOCK = 1 << 16
+_SEARCHED = 1 << 20
 
 
 class Damaged(Exception):  # noqa: N818 - named after what was met
@@ -43,6 +44,19 @@ class Bytes:
             return b""
         self.file.seek(start)
         return self.file.read(max(0, count))
+
+    def only_zeros_in(self, start: int, end: int) -> bool:
+        """Whether bytes are nothing but zeros, or none."""
+        return not self.at(start, end - start).strip(b"\0")
+
+    def find(self, what: bytes, start: int) -> int | None:
+        """Where some bytes stand first, from `start` on."""
+        while start < self.size:
+            block = self.at(start, _SEARCHED)
+            if (at := block.find(what)) >= 0:
+                return start + at
+            start += max(1, len(block) - len(what) + 1)
+        return None
 
     def only_zeros(self, start: int) -> bool:
         """Whether nothing but zeros follows."""

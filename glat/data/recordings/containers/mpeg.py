@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from .layout import Bytes, Damaged, Layout, patched
+from .layout import Bytes, Damaged, Layout, Segment, patched
 
 _BITRATES = {  # kbit/s by (MPEG version 1, layer)
     (True, 1): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -16,6 +16,8 @@ _BITRATES = {  # kbit/s by (MPEG version 1, layer)
 _RATES_HZ = (44_100, 48_000, 32_000)
 _BUFFER = 1 << 18
 _FAR = 1 << 16  # bytes between a tag and the first frame
+_LONGEST_TAG = 1 << 24
+_ENOUGH = 4  # frames in a row, of bytes that should be none
 _DELAY_FRAMES = 6
 
 
@@ -84,6 +86,34 @@ def search(file: Bytes, start: int) -> int | None:
         if begins(file, start + at):
             return start + at
     return None
+
+
+def search_before(file: Bytes, first: int) -> int:
+    """Where the frames begin that lead to the one at `first`: inside a tag that claims more bytes than it has."""
+    low = max(0, first - _LONGEST_TAG)
+    before, sync, at = file.at(low, first - low), file.at(first, 2), -1
+    while (at := before.find(sync, at + 1)) >= 0:
+        here, frames = at, 0
+        while here < len(before) and (frame := frame_of(before[here : here + 4])) is not None:
+            here, frames = here + frame.size, frames + 1
+        if here == len(before) and frames >= _ENOUGH:
+            return low + at
+    return first
+
+
+def examine_from(file: Bytes, first: int, remark: str | None) -> Layout:
+    """As `examine`, of frames that begin elsewhere than the tags before them say.
+
+    Args:
+        first: of the frames.
+        remark: what is wrong with the bytes before.
+    """
+    layout = examine(file, first)
+    # From the first frame on: a decoder would step over a tag as it counts itself.
+    segments: list[Segment] = []
+    for part in layout.views[0] if layout.views else ((first, file.size),):
+        segments.append(part if isinstance(part, bytes) else (max(first, part[0]), part[1]))
+    return Layout((tuple(segments),), "; ".join(filter(None, (layout.remark, remark))) or None, layout.least_samples)
 
 
 def examine(file: Bytes, start: int) -> Layout:

@@ -175,7 +175,7 @@ BAD = {
 REASONS = {
     "random bytes": "cannot be decoded",
     "text": "cannot be decoded",
-    "nothing": "cannot be decoded",
+    "nothing": "is empty",
     "no samples": "holds no samples",
     "zeros": "is silent",
     "constant": "is constant: an offset of 0.25 times full scale",

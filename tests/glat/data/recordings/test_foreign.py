@@ -17,7 +17,7 @@ from glat.errors import UserError
 RATE = 44_100
 
 
-def m4a(folder, container="mp4", codec="aac", faststart=False, seconds=2.0):
+def m4a(folder, container="mp4", codec="aac", faststart=False, seconds=2.0, dtype="fltp"):
     av = pytest.importorskip("av")
     path = folder / "made"
     options = {"movflags": "faststart"} if faststart else {}
@@ -25,8 +25,10 @@ def m4a(folder, container="mp4", codec="aac", faststart=False, seconds=2.0):
         track = file.add_stream(codec, rate=RATE)
         track.layout = "mono"
         samples = sound(seconds, RATE).astype(np.float32)
+        if dtype.startswith("s16"):
+            samples = np.round(samples * 32_767).astype(np.int16)
         for start in range(0, len(samples), 1024):
-            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], format=dtype, layout="mono")
             frame.rate, frame.pts = RATE, start
             file.mux(track.encode(frame))
         file.mux(track.encode(None))
@@ -41,6 +43,25 @@ def test_foreign_formats_are_heard_whole(tmp_path, container, codec):
     assert not found.facts.header.is_plain
     start = hear(Path("x"), RATE, stream=io.BytesIO(data), max_seconds=0.5)
     assert len(start.samples) == RATE // 2
+
+
+def test_flac_in_ogg_is_heard_to_the_sample_and_told_where_pyav_is_missing(tmp_path, monkeypatch):
+    data = m4a(tmp_path, "ogg", "flac", dtype="s16")
+    found = hear(Path("x.ogg"), RATE, stream=io.BytesIO(data)).samples
+    np.testing.assert_allclose(found, sound(2.0, RATE), atol=4e-5)
+    with pytest.raises(UnreadableAudio, match="the last page of the Ogg stream is missing"):
+        hear(Path("x.ogg"), RATE, stream=io.BytesIO(data[:-50]))
+    with pytest.raises(UnreadableAudio, match=r"is FLAC in Ogg in several pieces.*convert it to \.flac"):
+        hear(Path("x.ogg"), RATE, stream=io.BytesIO(data + data))
+    monkeypatch.setattr(foreign, "is_available", lambda: False)
+    with pytest.raises(UnreadableAudio, match=r"is FLAC in Ogg, .*pip install 'glat\[av\]'"):
+        hear(Path("x.ogg"), RATE, stream=io.BytesIO(data))
+
+
+def test_an_encoding_that_pyav_reads_short_is_refused(tmp_path):
+    """FFmpeg writes ALAC into CAF in a way that libsndfile does not read, and loses its last packet itself."""
+    with pytest.raises(UnreadableAudio, match=r"an encoding that libsndfile does not read; convert it to \.flac"):
+        hear(Path("x.caf"), RATE, stream=io.BytesIO(m4a(tmp_path, "caf", "alac", dtype="s16p")))
 
 
 @pytest.mark.parametrize("faststart", [True, False])
