@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test test-compiled test-exports test-torch-versions gpu stress bench bench-json bench-results bench-compare study lint clean
+.PHONY: train test test-compiled test-exports test-torch-versions gpu stress bench bench-json bench-results bench-compare study docs lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -68,6 +68,10 @@ PROCESSES ?= 2
 study: $(STAMP)
 	$(BIN)/python -m bench.study run --out $(STUDY) $(if $(DATA),--data $(DATA)) --processes $(PROCESSES)
 	$(BIN)/python -m bench.study report --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
+
+# The pages and the reference of the Python interface, as a site: build/docs/index.html.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site . build/docs
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
