@@ -211,7 +211,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train GL-AT, the two-stream audio tagger. Flags left out are chosen for this machine and these recordings."""
+    """Train GL-AT. Flags left out are chosen for this machine and these recordings."""
 
     preset: str = "paper"
     """Starting values of all flags. paper: both streams trained together; released: as the released program (global

@@ -22,7 +22,7 @@ from .files import to_json_text, write_json
 from .runs.folder import read_metrics
 from .runs.results import read_evaluation
 from .settings.sweeps import Plan
-from .settings.training import is_address
+from .urls import absolute
 
 if sys.platform != "win32":
     import fcntl
@@ -116,7 +116,7 @@ def write_settings(asked: Sequence[Trial], plan: Plan) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):  # relative to the sweep's file, and the new one lies elsewhere
-        return str(value) if is_address(value) else str(value.resolve())
+        return str(absolute(value))
     return list(value) if isinstance(value, tuple) else value
 
 

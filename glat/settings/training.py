@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from ..config import FLAG, PRESET, PRESETS, Kind, TrainConfig, check, from_json, kinds_of, to_json, what_is_wanted
 from ..errors import UserError
+from ..urls import DATASET, url_of
 from .files import Entries, Entry, Items, Node, Scalar, SettingsFile, read
 
 NOT_FROM_A_RUN = ("run_dir", "resume", "dry_run")  # a second run with them would be the first one
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")  # hf://..., s3://...; a letter alone is a drive of Windows
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -211,16 +211,12 @@ def _text(file: SettingsFile, name: str, node: Node) -> str:
     return node.text
 
 
-def is_address(path: object) -> bool:
-    """Whether a path is none of this machine, as hf://owner/name."""
-    return bool(_SCHEME.match(str(path)))
-
-
 def _path(file: SettingsFile, text: str) -> Path:
     """A path of a file is relative to the folder of the file: it means the same wherever train.py is started."""
-    if is_address(text):
+    if url_of(Path(text)) is not None:
         return Path(text)
-    return Path(os.path.normpath(file.path.parent / Path(text).expanduser()))
+    prefix = DATASET if text.startswith(DATASET) else ""
+    return Path(prefix + os.path.normpath(file.path.parent / Path(text.removeprefix(prefix)).expanduser()))
 
 
 def _remark(kind: Kind, node: Node) -> str:

@@ -65,6 +65,7 @@ def test_names_lie_flat_or_below_their_part(parsed):
         ("logger: none", "logger", ("none",)),
         ("init_from: hf://me/net", "init_from", Path("hf://me/net")),
         ('{"label_column": "\\ud83d\\udd14\\/"}', "label_column", "🔔/"),
+        ("data: s3://sounds/packs", "data", Path("s3://sounds/packs")),
         ("epochs: 2.5", "epochs", 2.5),
     ],
 )
@@ -76,13 +77,15 @@ def test_a_text_means_what_its_setting_can_take(text, name, value, parsed):
 
 def test_paths_are_relative_to_the_files_folder_and_others_stay(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "a.yaml").write_text("data: ../sounds\nrun_dir: /runs/a\ninit_from: ~/net.pth\n")
+    lines = ("data: ../sounds", "eval_data: hf-dataset:../saved", "run_dir: /runs/a", "init_from: ~/net.pth")
+    (tmp_path / "configs" / "a.yaml").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     config = parse_train_config(["--config=configs/a.yaml", "--labels", "here.csv"])
     assert config.data.data == Path("sounds")
     assert config.data.labels == Path("here.csv")
     assert config.run.run_dir == Path("/runs/a")
+    assert config.data.eval_data == Path("hf-dataset:saved")
     assert config.model.init_from == Path("/home/me/net.pth")
 
 
