@@ -206,7 +206,7 @@ def _windows(config: TrainConfig, data: Data) -> list[str]:
     else:
         count = sum(len(events) for events in evaluation.events)
         seconds = config.data.min_overlap
-        how = f"labelled by what sounds in them for {seconds:g} s (--min-overlap), {_count(count, 'event')} there"
+        how = f"labelled by what sounds in them for {seconds:g} s (--min-overlap), {count} events or parts there"
     return [
         f"of {_count(sides[0], 'recording')} to train on, each begins where the sampler draws it; of "
         f"{_count(sides[1], 'recording')} to evaluate on, one behind the other; {how} (--windows)"

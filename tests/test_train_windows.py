@@ -1,0 +1,107 @@
+"""Runs on long recordings whose events are known: trained, killed and gone on with, evaluated and tagged."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from flags import TINY
+from processes import metrics
+from safetensors.torch import load_file
+from sounds import noise
+from trained import glat, train_here
+
+from glat.data import load
+from glat.runs import checkpoints
+from glat.runs.folder import fingerprint_of, open_run
+
+RATE = 32_000
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Six recordings of 5 s of faint noise with two tones and a burst of noise each, and one of noise alone."""
+    folder = tmp_path_factory.mktemp("long")
+    rows = ["file,onset,offset,label,fold"]
+    for i in range(6):
+        wave = 0.01 * noise(5.2, RATE, seed=i)
+        for label, onset in (("tone", 0.5 + 0.1 * i), ("burst", 2.0 + 0.2 * i), ("tone", 4.0)):
+            first, count = round(onset * RATE), round(0.6 * RATE)
+            event = 0.4 * np.sin(np.arange(count) * 0.2) if label == "tone" else noise(0.6, RATE, seed=90 + i)
+            wave[first : first + count] += event
+            rows.append(f"{i}.wav,{onset:.2f},{onset + 0.6:.2f},{label},{'eval' if i > 3 else 'train'}")
+        soundfile.write(folder / f"{i}.wav", wave, RATE)
+    soundfile.write(folder / "quiet.wav", 0.01 * noise(3.0, RATE, seed=77), RATE)
+    (folder / "long.csv").write_text("\n".join(rows) + "\nquiet.wav,,,,train\n")
+    return folder / "long.csv"
+
+
+@pytest.fixture(scope="module")
+def flags(table):
+    return (*TINY, "--data", table, "--eval-folds", "eval", "--iterations", 6, "--save-every", 2, "--log-every", 1,
+            "--sampler", "balanced")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(flags, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return folder, train_here(*flags, "--run-dir", folder)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(run, flags, tmp_path, monkeypatch):
+    save = checkpoints.save
+
+    def save_and_die(folder, state):
+        save(folder, state)
+        if state["step"] == 4:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints, "save", save_and_die)
+        with pytest.raises(Killed):
+            train_here(*flags, "--run-dir", tmp_path / "killed")
+    train_here("--run-dir", tmp_path / "killed", "--resume", "auto")
+    whole = run[0]
+    assert metrics(tmp_path / "killed") == metrics(whole)
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (whole, tmp_path / "killed"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_windows_and_recordings_are_counted_and_events_scored(run, table, monkeypatch, capsys):
+    folder, result = run
+    assert (result.clips, result.recordings) == (10, 2)
+    assert json.loads((folder / "evaluation.json").read_text())["recordings"] == 2
+    out = folder.parent / "found.json"
+    flags = ("--run", folder, "--data", table, "--eval-folds", "eval", "--resamples", 20, "--no-events", "--json", out)
+    assert glat(monkeypatch, "evaluate", *flags) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "10 windows of 2 recordings, 1 s each" in said
+    assert "95 % over 20 resamples of the recordings, with all of their windows" in said
+    assert json.loads(out.read_text())["hits"]["crops"] > 0
+
+
+def test_other_times_are_other_recordings(run, table):
+    folder, _ = run
+    config = open_run(folder).config
+    text = table.read_text()
+    assert fingerprint_of(load(config.data, RATE)) == open_run(folder).fingerprint
+    table.write_text(text.replace("0.wav,0.50,1.10,tone", "0.wav,0.51,1.10,tone"))
+    try:
+        assert fingerprint_of(load(config.data, RATE)) != open_run(folder).fingerprint
+    finally:
+        table.write_text(text)
+
+
+def test_the_opening_lines_say_how_long_recordings_are_heard(flags, tmp_path, capsys):
+    train_here(*flags[:-4], "--iterations", 1, "--run-dir", tmp_path / "one")
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "windows of 5 recordings to train on, each begins where the sampler draws it; of 2 recordings to evaluate on, "
+        "one behind the other; labelled by what sounds in them for 0.3 s (--min-overlap)"
+    ) in said
