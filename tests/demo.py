@@ -25,7 +25,7 @@ _FLAGS = (
 def serving(tagger, limits=LIMITS, source="a run", host="127.0.0.1"):
     """A server with this tagger, in a thread."""
     with DemoServer(host, 0, limits) as server:
-        server.tagger, server.about = tagger, _about(Demo(source), tagger, limits)
+        server.tagger, server.about = tagger, _about(Demo(Path(source)), tagger, limits)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -7,7 +7,7 @@ import time
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -24,6 +24,7 @@ from ..tagging.loading import load
 from ..tagging.tagger import OVERLAP, Tagger
 from ..terminal import Console
 from ..text import shown
+from ..urls import url_of
 
 PORT = 8642
 _LEAVE_SECONDS = 10.0  # for the batch that is being heard
@@ -33,7 +34,7 @@ _LEAVE_SECONDS = 10.0  # for the batch that is being heard
 class Demo:
     """Open a page to try a model: drop or record a sound, see and hear what decided."""
 
-    source: Annotated[str, tyro.conf.Positional]
+    source: tyro.conf.Positional[Path]
     """The folder of a training run, or a checkpoint of PANNs (.pth) or TALNet (.pt), used as both streams; hf://owner/name
     on the Hugging Face Hub of either."""
     labels: Path | None = None
@@ -83,7 +84,7 @@ def _demo(command: Demo) -> int:
     with DemoServer(command.host, command.port, limits) as server:
         server.tagger = tagger = _load(command)
         server.about = _about(command, tagger, limits)
-        said.print(f"{command.source} is at {server.url}, until Ctrl-C")
+        said.print(f"{_named(command)} is at {server.url}, until Ctrl-C")
         if not server.is_local():
             said.print(
                 "everybody in the network who reaches it can use it, without a password and unencrypted; their "
@@ -128,11 +129,16 @@ def _load(command: Demo) -> Tagger:
     )
 
 
+def _named(command: Demo) -> str:
+    """The source as it was named."""
+    return url_of(command.source) or str(command.source)
+
+
 def _about(command: Demo, tagger: Tagger, limits: Limits) -> dict[str, Any]:
     """What the page is told of the model."""
     return {
         "version": __version__,
-        "model": shown(Path(command.source).name or command.source),
+        "model": shown(Path(_named(command)).name),
         "classes": [shown(label) for label in tagger.classes],
         "rate": tagger.sample_rate_hz,
         "clip_seconds": tagger.clip_seconds,

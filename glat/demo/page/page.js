@@ -179,7 +179,8 @@ function show(heard) {
   timeline.load(answer, about);
   listTags(answer, about, shown, player, draw);
   update();
-  byId("said").textContent = "";
+  const best = answer.tags.slice(0, 3).map((tag) => `${about.classes[tag.class]} ${tag.fused.toFixed(2)}`);
+  byId("announced").textContent = `${answer.name} is heard: ${best.join(", ")}; ${events.length} events`;
   byId("picture").scrollIntoView({ block: "nearest", behavior: "auto" });
 }
 

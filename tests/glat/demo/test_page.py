@@ -1,5 +1,6 @@
 """`glat demo` in a headless browser: what a user sees, hears and downloads."""
 
+import base64
 import csv
 import io
 import re
@@ -22,7 +23,13 @@ const make = URL.createObjectURL.bind(URL);
 window.blobs = [];
 URL.createObjectURL = (blob) => (window.blobs.push(blob), make(blob));
 """
-LAST_BLOB = """async () => [...new Uint8Array(await window.blobs.at(-1).arrayBuffer())]"""
+LAST_BLOB = """async () => {
+    const reader = new FileReader();
+    const read = new Promise((done) => (reader.onload = done));
+    reader.readAsDataURL(window.blobs.at(-1));
+    await read;
+    return reader.result.split(",")[1];
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +152,7 @@ def test_a_sound_is_seen_heard_and_downloaded(page, tagger):
     best = tags.tags[0].decided_by
     page.locator("#tag-list .play").first.click()
     page.wait_for_selector("#tag-list .play.playing")
-    with wave.open(io.BytesIO(bytes(page.evaluate(LAST_BLOB)))) as crop:
+    with wave.open(io.BytesIO(base64.b64decode(page.evaluate(LAST_BLOB)))) as crop:
         assert (crop.getframerate(), crop.getnchannels(), crop.getsampwidth()) == (32_000, 1, 2)
         heard = np.frombuffer(crop.readframes(1 << 20), np.int16)
     first, last = round(best.start_seconds * 32_000), round(best.end_seconds * 32_000)
@@ -188,14 +195,15 @@ def test_the_page_finds_the_events_that_tags_find(page, tagger):
     """To the last bit, for any threshold and rule."""
     sound = encoded(tagging.sound(17.0, 2, 8_000), 8_000)
     found = page.evaluate(
-        """async ([bytes, rules]) => {
+        """async ([base64, rules]) => {
+            const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
             const { hear } = await import("/answer.js");
             const { findEvents } = await import("/events.js");
-            const answer = await hear(new Blob([Uint8Array.from(bytes)]), "a.wav", undefined, () => {});
+            const answer = await hear(new Blob([bytes]), "a.wav", undefined, () => {});
             return rules.map(([threshold, leastSeconds, gapSeconds]) =>
                 findEvents(answer, { thresholds: Array(4).fill(threshold), leastSeconds, gapSeconds }, 4));
         }""",
-        [list(sound), RULES],
+        [base64.b64encode(sound).decode(), RULES],
     )
     tags = tags_of(tagger, sound)
     for (threshold, least, gap), events in zip(RULES, found, strict=True):
@@ -249,7 +257,7 @@ def test_a_recording_is_heard(page):
     assert re.fullmatch(r"recording \d\d\.\d\d\.\d\d\.wav", page.locator("#given-name").inner_text())
     page.click("#play")
     page.wait_for_selector("#play.playing")
-    with wave.open(io.BytesIO(bytes(page.evaluate(LAST_BLOB)))) as recorded:
+    with wave.open(io.BytesIO(base64.b64decode(page.evaluate(LAST_BLOB)))) as recorded:
         samples = np.frombuffer(recorded.readframes(1 << 20), np.int16)
     assert 1.2 < len(samples) / 32_000 < 15
     assert np.abs(samples).max() > 300  # the file behind the microphone, and not silence
