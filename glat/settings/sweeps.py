@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..config import PRESETS, TrainConfig, check
 from ..errors import UserError
 from .files import Entries, Entry, Items, Node, Scalar, SettingsFile, read
-from .training import FromFile, take, value_of, values_of, with_values
+from .training import FromFile, over, take, value_of, values_of, with_values
 
 NAMES = ("settings", "grid", "runs", "seeds")
 OF_THE_SWEEP = {"seed": "seeds", "run_dir": "--out", "resume": "--out", "dry_run": "nothing"}
@@ -77,7 +77,7 @@ def _planned(
         of_grid = dict(zip(grid, choice, strict=True))
         if both := of_grid.keys() & own.keys():
             raise UserError(f"{file.path}: {min(both)} is in the grid and in the run {title}; keep it in one of them")
-        settings = common | of_grid | own
+        settings = over(common, of_grid.keys() | own.keys()) | of_grid | own
         parts = [*([title] if title else []), *(f"{name}={_short(value)}" for name, value in of_grid.items())]
         config = with_values(start, settings)
         try:

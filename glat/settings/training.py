@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from ..urls import DATASET, url_of
 from .files import Entries, Entry, Items, Node, Scalar, SettingsFile, read
 
 NOT_FROM_A_RUN = ("run_dir", "resume", "dry_run")  # a second run with them would be the first one
+LENGTHS = (("epochs", "iterations"), ("iterations", "epochs"))
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -68,6 +69,7 @@ def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
         raise UserError(f"unknown preset {preset!r}; choose one of {', '.join(PRESETS)}")
     start = PRESETS[preset]()
     if file is not None:
+        file = file._replace(values=over(file.values, _typed(arguments)))
         start = with_values(start, file.values)
     default = _Flags(**{f.name: getattr(start, f.name) for f in fields(start)}, config=None)
     asked = parse(_Flags, arguments, "train.py", default)
@@ -90,6 +92,12 @@ def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
         mine = {name: value for name, value in values.items() if part_of()[name] == part}
         config = replace(config, **{part: replace(getattr(config, part), **mine)})
     return config
+
+
+def over(values: Mapping[str, Any], given: Collection[str]) -> dict[str, Any]:
+    """Values without those that others take the place of: epochs of iterations, and the other way round."""
+    replaced = {other for name, other in LENGTHS if name in given} - set(given)
+    return {name: value for name, value in values.items() if name not in replaced}
 
 
 def value_of(config: TrainConfig, name: str) -> Any:
@@ -264,16 +272,20 @@ def _origins(arguments: Sequence[str], file: FromFile | None, preset: str) -> di
     found = {name: PRESET for name, part in part_of().items() if start[part][name] != default[part][name]}
     if file is not None:
         found |= {name: file.at(name) for name in file.values} | ({"preset": file.at("preset")} if file.preset else {})
+    return found | dict.fromkeys(_typed(arguments), FLAG)
+
+
+def _typed(arguments: Sequence[str]) -> set[str]:
+    """The names of the settings that are given as flags."""
     typed = {a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")}
-    typed |= {flag.removeprefix("no_") for flag in typed}
-    return found | dict.fromkeys(typed & {*part_of(), "preset"}, FLAG)
+    return (typed | {flag.removeprefix("no_") for flag in typed}) & {*part_of(), "preset"}
 
 
 def _last(arguments: Sequence[str], flag: str) -> str | None:
     """The value of a flag, the last one where it is given more than once."""
     found = None
     for i, argument in enumerate(arguments):
-        if argument == flag and i + 1 < len(arguments):
+        if argument == flag and i + 1 < len(arguments) and not arguments[i + 1].startswith("--"):
             found = arguments[i + 1]
         elif argument.startswith(f"{flag}="):
             found = argument.removeprefix(f"{flag}=")

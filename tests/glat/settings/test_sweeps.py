@@ -55,4 +55,6 @@ def test_values_of_runs_are_those_that_hold_there(tmp_path):
     plan = read_plan(path, seeds=(3, 4))
     assert [run.name for run in plan.runs] == ["a-S3", "a-S4", "b-S3", "b-S4"]
     assert plan.runs[0].varied == {"name": "a", "learning_rate": 2e-4, "width": None}
+    path.write_text("settings: {epochs: 1}\nruns: {a: {iterations: 5}}\n")
+    assert read_plan(path).runs[0].settings == {"iterations": 5}
     assert plan.runs[2].settings == {"epochs": 1.0, "learning_rate": 1e-3, "width": 0.5}

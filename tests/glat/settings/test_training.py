@@ -36,6 +36,8 @@ def test_flags_win_over_the_file_the_file_over_the_preset_and_the_preset_over_th
     file = tmp_path / "a.yaml"
     assert where == {"preset": f"{file}:1", "learning_rate": f"{file}:2", "num_crops": "flag", "schedule": "preset"}
     assert "width" not in config.origins
+    longer = parsed("iterations: 5\nwidth: 0.5\n", "--epochs", 2)
+    assert (longer.optim.epochs, longer.optim.iterations, "iterations" in longer.origins) == (2.0, None, False)
     assert parsed("preset: released\nwidth: 0.5\n", "--preset", "paper").optim == TrainConfig().optim
 
 
@@ -196,6 +198,8 @@ def test_a_runs_record_is_that_run_again_elsewhere(tmp_path):
     for given in (tmp_path, tmp_path / "config.json"):
         again = parse_train_config(["--config", str(given), "--seed", "3"])
         assert again == with_values(config, {"run_dir": None, "epochs": None, "seed": 3})
+        longer = parse_train_config(["--config", str(given), "--epochs", "9"])
+        assert (longer.optim.epochs, longer.optim.iterations) == (9.0, None)
     damaged = (tmp_path / "config.json").read_text().replace("0.5", "0.6")
     (tmp_path / "config.json").write_text(damaged)
     with pytest.raises(UserError, match="sha256 does not match"):
