@@ -91,6 +91,9 @@ class DataConfig:
     """Column of a CSV or TSV with the labels."""
     label_separator: str = ";"
     """Separator between several labels of one file in a CSV or TSV."""
+    label_threshold: Annotated[float | None, Range(1e-9, 1, "a probability above 0 and at most 1, such as 0.5")] = None
+    """Soft labels of packs (HDF5 of other programs) count as present from this probability on. Without it, they are
+    refused."""
     audio: Path | None = None
     """Folder of the files that a table or list names. Without it, the folder of the table."""
     negatives: Path | None = None

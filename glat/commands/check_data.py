@@ -33,6 +33,8 @@ class CheckData(SourceFlags):
     """Recordings or packs for the evaluation; default: --data is split as train.py splits it."""
     eval_folds: tuple[str, ...] = ()
     """Folds for the evaluation; default: about a fifth of every class, chosen by a hash of the names."""
+    label_threshold: float | None = None
+    """Soft labels of packs count as present from this probability on, e.g. 0.5."""
     seed: int = 0
     """Seed of the split, as train.py's --seed."""
     workers: int | None = None
@@ -46,6 +48,8 @@ class CheckData(SourceFlags):
         """Returns 1 when something would hurt training."""
         if self.eval_data is not None and self.eval_folds:
             raise UserError("--eval-data and --eval-folds exclude each other; give one")
+        if self.label_threshold is not None and not 0 < self.label_threshold <= 1:
+            raise UserError(f"--label-threshold {self.label_threshold:g}; give a probability above 0, such as 0.5")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}; give 1 or more, or leave it out for one a core")
         output = None
@@ -80,13 +84,13 @@ class CheckData(SourceFlags):
 
     def _split(self, listed: Sequence[Recording]) -> list[bool]:
         if self.data is not None and is_pack(self.data):
-            return split_rows(open_packs(self.data, self.labels), self.eval_folds, self.seed)
+            return split_rows(open_packs(self.data, self.labels, self.label_threshold), self.eval_folds, self.seed)
         return split(listed, self.eval_folds, self.seed)
 
 
 def _hear(flags: CheckData) -> Heard:
     if flags.data is not None and is_pack(flags.data):
-        packed = open_packs(flags.data, flags.labels)
+        packed = open_packs(flags.data, flags.labels, flags.label_threshold)
         return recordings(packed), listen_to_packs(packed, flags.workers), packed.classes, packed.skipped
     manifest = flags.manifest()
     return manifest.recordings, listen(manifest.recordings, flags.workers), manifest.classes, manifest.skipped

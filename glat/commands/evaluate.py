@@ -11,6 +11,7 @@ from ..config import DataConfig
 from ..data import ClipSource, Skipped, fingerprint, load, load_for_evaluation
 from ..data.labels import relabelled
 from ..data.loading.batches import Loading
+from ..data.packs.read import is_pack
 from ..errors import UserError
 from ..evaluation.events.counts import sed_scores_eval
 from ..evaluation.events.report import EventReport, event_report
@@ -49,6 +50,8 @@ class Evaluate(TrainedFlags):
     """Column of the CSV or TSV with the labels."""
     label_separator: str = ";"
     """Separator between several labels of one file in the CSV or TSV."""
+    label_threshold: float | None = None
+    """Soft labels of packs count as present from this probability on. Default: the run's."""
     audio: Path | None = None
     """Folder of the files that a table of --data names. Default: the table's own."""
     negatives: Path | None = None
@@ -260,6 +263,13 @@ def _own(opened: run.Run, sample_rate_hz: int) -> Loaded:
     return sets.evaluation, sets.skipped, notes
 
 
+def _label_threshold(command: Evaluate, opened: run.Run) -> float | None:
+    """That of the run, for packs alone, where none is given."""
+    if command.label_threshold is not None or command.data is None or not is_pack(command.data):
+        return command.label_threshold
+    return opened.config.data.label_threshold
+
+
 def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
     """The clips of --data with the run's classes, and notes on them."""
     assert command.data is not None
@@ -270,6 +280,7 @@ def _others(command: Evaluate, opened: run.Run, sample_rate_hz: int) -> Loaded:
         file_column=command.file_column,
         label_column=command.label_column,
         label_separator=command.label_separator,
+        label_threshold=_label_threshold(command, opened),
         audio=command.audio,
         negatives=command.negatives,
         windows=command.windows,

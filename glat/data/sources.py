@@ -101,7 +101,14 @@ def load(
             f"--data {config.data} holds {kind}, and --eval-data {config.eval_data} {other}; give both alike"
         )
     if kind == _PACKS:
-        packed = load_packs(asked.data, config.eval_data, eval_folds=config.eval_folds, seed=seed, labels=config.labels)
+        packed = load_packs(
+            asked.data,
+            config.eval_data,
+            eval_folds=config.eval_folds,
+            seed=seed,
+            labels=config.labels,
+            label_threshold=config.label_threshold,
+        )
         asked.check_pack(packed.train)
         shards = dict.fromkeys((*packed.train.shards, *packed.evaluation.shards))
         in_rows = packed.train.origins is None or config.windows == "off"
@@ -139,7 +146,7 @@ def load_for_evaluation(
     asked.check()
     kind, folds = asked.kind(), config.eval_folds
     if kind == _PACKS:
-        packed = open_packs(asked.data, config.labels)
+        packed = open_packs(asked.data, config.labels, config.label_threshold)
         asked.check_pack(packed)
         if folds:
             packed = packed.subset(np.flatnonzero(in_folds(packed_recordings(packed), folds)))
@@ -210,6 +217,11 @@ class _Asked:
         if labels is not None and kind != _PACKS and not (kind == _RECORDINGS and self.data.is_file()):
             raise UserError(
                 f"--labels {labels} names the classes of packs, and --data {self.data} holds {kind}; leave it out"
+            )
+        if self.config.label_threshold is not None and kind != _PACKS:
+            raise UserError(
+                f"--label-threshold {self.config.label_threshold:g} is for soft labels of packs, and --data "
+                f"{self.data} holds {kind}; leave it out"
             )
         for flag in ("audio", "negatives"):
             if getattr(self.config, flag) is not None and kind != _RECORDINGS:

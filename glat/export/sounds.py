@@ -79,6 +79,7 @@ def _opened(config: DataConfig, seed: int, sample_rate_hz: int) -> ClipSource:
         file_column=config.file_column,
         label_column=config.label_column,
         label_separator=config.label_separator,
+        label_threshold=config.label_threshold,
         clip_seconds=config.clip_seconds,
         eval_folds=() if config.eval_data else config.eval_folds,
     )

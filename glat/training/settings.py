@@ -154,7 +154,7 @@ def opening_lines(
         "data": [
             f"{len(train)} clips to train on, {len(evaluation)} to evaluate on, {seconds:g} s each, "
             f"{_count(len(train.classes), 'class')}, {_count(recordings_in(data.skipped), 'recording')} left out "
-            "(--data, --clip-seconds)",
+            f"(--data, --clip-seconds){_threshold(config)}",
         ],
         "windows": _windows(config, data),
         "clips": [f"from {reader.name}: {reader.reason} (--loader); {_hearing(config.feed)}"],
@@ -220,6 +220,11 @@ def remark_lines(data: Data) -> list[str]:
     return [f"note: {line}" for line in odd[:SHOWN_REMARKS]] + (
         [f"note: {more} more remarks on recordings; glat check-data lists all"] if more > 0 else []
     )
+
+
+def _threshold(config: TrainConfig) -> str:
+    threshold = config.data.label_threshold
+    return "" if threshold is None else f"; soft labels count as present from {threshold:g} on (--label-threshold)"
 
 
 def _count(number: int, of: str) -> str:

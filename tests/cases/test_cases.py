@@ -48,6 +48,7 @@ class Case:
     remark: str = ""
     error: str = ""  # the sentence with which every command that takes --data ends
     problem: str = ""  # what check-data says hurts
+    said: str = ""  # what check-data and train --dry-run say else
     clips: int = 10  # that are heard, with those beside it
     classes: tuple[str, ...] = ("a", "b")
 
@@ -132,7 +133,10 @@ CASES = {
     # Packs of others
     "pack": Case(packs.pack),
     "virtual pack": Case(packs.virtual, error="its waveform is virtual"),
-    "soft labels": Case(packs.soft, error="its target holds soft labels"),
+    "soft labels": Case(packs.soft, error="its target holds soft labels .*; give --label-threshold 0.5"),
+    "soft labels and a threshold": Case(packs.soft, ("--label-threshold", "0.5")),
+    "labels of 3.5": Case(packs.no_probability, ("--label-threshold", "0.5"), error="its target holds 3.5, which is"),
+    "flipped names": Case(packs.flipped_name, said="its name is not Y<id>.wav, as the others are"),
     "a row without a label": Case(packs.unlabelled_row),
     "pack on int16's scale": Case(packs.on_the_scale_of_int16, problem="10 recordings give no clip", clips=0),
 }
@@ -149,7 +153,8 @@ def train():
 
 
 def fields(flags):
-    return {flag[2:].replace("-", "_"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
+    values = {flag[2:].replace("-", "_"): value for flag, value in zip(flags[::2], flags[1::2], strict=True)}
+    return {name: float(value) if name == "label_threshold" else value for name, value in values.items()}
 
 
 def checked(data, case, folder, capsys):
@@ -214,6 +219,7 @@ def test_every_command_says_the_same(name, tmp_path, monkeypatch, capsys, train,
     assert tuple(report["classes"]) == case.classes
     if case.problem:
         assert re.search(rf"PROBLEM: .*{re.escape(case.problem)}", said), said
+    assert case.said in said
     if not is_pack:
         seconds, remarks, skipped = packed(data, case, tmp_path, capsys)
         assert len(seconds) == case.clips
@@ -224,6 +230,7 @@ def test_every_command_says_the_same(name, tmp_path, monkeypatch, capsys, train,
         }
         assert len(loaded) == case.clips
         assert sets.train.classes == case.classes
+        assert case.said in printed
     if case.file is None:
         return
     length, odd, error = tagged(tagger, data / case.file)

@@ -114,6 +114,7 @@ def load_packs(
     eval_folds: tuple[str, ...] = (),
     seed: int = 0,
     labels: Path | None = None,
+    label_threshold: float | None = None,
 ) -> Data[PackedClips]:
     """Open packs for training and evaluation.
 
@@ -121,20 +122,20 @@ def load_packs(
         data: as `open_packs` takes it; all for training where `eval_data` is given, else split as recordings are.
         eval_data: packs for the evaluation.
         eval_folds, seed: of the split, as of `glat.data.recordings.manifest.split`.
-        labels: AudioSet's class_labels_indices.csv, for packs that name no classes.
+        labels, label_threshold: as of `open_packs`.
 
     Raises:
         UserError: as of `open_packs` and `split`; two packs of different classes, rates or lengths; `eval_data` with
             `eval_folds`.
     """
-    packed = open_packs(data, labels)
+    packed = open_packs(data, labels, label_threshold)
     if eval_data is None:
         is_eval = np.array(split_rows(packed, eval_folds, seed))
         train, evaluation = (packed.subset(np.flatnonzero(side)) for side in (~is_eval, is_eval))
         return Data(train, evaluation, packed.skipped)
     if eval_folds:
         raise UserError(f"--eval-folds {' '.join(eval_folds)} and --eval-data {eval_data} exclude each other; give one")
-    evaluation = open_packs(eval_data, labels)
+    evaluation = open_packs(eval_data, labels, label_threshold)
     for what in ("classes", "sample_rate_hz", "clip_samples"):
         ours, theirs = getattr(packed, what), getattr(evaluation, what)
         if ours != theirs:
@@ -172,13 +173,15 @@ def split_rows(packed: PackedClips, eval_folds: tuple[str, ...], seed: int) -> l
     return [side[origin.recording] for origin in packed.origins]
 
 
-def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
+def open_packs(path: Path, labels: Path | None = None, label_threshold: float | None = None) -> PackedClips:
     """Open one HDF5 file, or a folder of them; reads everything but the audio.
 
     Args:
         path: what `glat pack` wrote, or a file or folder of PANNs' programs. Rows without a name, which PANNs leaves
             where a recording is missing, are dropped and reported in `skipped`; rows without a length are all valid.
         labels: AudioSet's class_labels_indices.csv, for packs that name no classes.
+        label_threshold: soft labels, which other programs write, count as present from this probability on; None: they
+            are refused.
 
     Raises:
         UserError: no such path; a folder without packs, or whose packing was not finished; files of another layout,
@@ -199,7 +202,7 @@ def open_packs(path: Path, labels: Path | None = None) -> PackedClips:
         raise UserError(f"--data {path}: no such file or folder; give what glat pack wrote")
     if not files:
         raise UserError(f"--data {path}: no HDF5 files ({' or '.join(SUFFIXES)}); give what glat pack wrote")
-    shards = [read_shard(file) for file in files]
+    shards = [read_shard(file, label_threshold) for file in files]
     first = shards[0]
     for file, shard in zip(files, shards, strict=True):
         for what in ("sample_rate_hz", "clip_samples", "sample_dtype", "num_classes", "classes", "of_windows"):

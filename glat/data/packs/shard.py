@@ -20,6 +20,7 @@ from ..remote import is_remote, opened, size_of
 from ..targets import Targets
 from ..windows.timeline import MIN_OVERLAP_SECONDS
 from .cutting import COLUMNS, MIN_OVERLAP
+from .row_names import odd_names
 
 COLUMNS_HASH = "columns_sha256"  # attribute: what the columns must hash to
 HASHED = ("audio_name", "target", "length", "sha256", "source_rate", "channels", "peak")
@@ -78,8 +79,11 @@ def columns_hash(file: Any) -> str:
     return digest.hexdigest()
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path, label_threshold: float | None = None) -> Shard:
     """Read everything but the audio of a file of `glat pack` or PANNs' programs.
+
+    Args:
+        label_threshold: soft labels count as present from this probability on; None: they are refused.
 
     Raises:
         UserError: a file that is locked, damaged, of another layout, or whose datasets do not fit together.
@@ -87,7 +91,7 @@ def read_shard(path: Path) -> Shard:
     try:
         with ExitStack() as stack:
             where = stack.enter_context(opened(path)) if is_remote(path) else path
-            return _read(path, stack.enter_context(h5py.File(where, "r")))
+            return _read(path, stack.enter_context(h5py.File(where, "r")), label_threshold)
     except UserError:
         raise
     except BlockingIOError as error:
@@ -100,7 +104,7 @@ def read_shard(path: Path) -> Shard:
         raise UserError(f"{path}: cannot be {what} ({first_line(error)[:200]}); fetch or pack it again") from error
 
 
-def _read(path: Path, file: Any) -> Shard:
+def _read(path: Path, file: Any, label_threshold: float | None) -> Shard:
     wanted = ("audio_name", "target", "waveform")
     missing = [name for name in wanted if not isinstance(file.get(name), h5py.Dataset)]
     missing += [] if "sample_rate" in file.attrs else ["the attribute sample_rate"]
@@ -111,7 +115,7 @@ def _read(path: Path, file: Any) -> Shard:
     rows, S = waveform.shape
     names = [_text(name) for name in _column(path, file, "audio_name", rows)]
     offsets = _offsets(path, file, waveform) if any(names) else np.zeros(rows, np.int64)
-    targets = _targets(path, file, rows)
+    targets = _targets(path, file, rows, label_threshold)
     index = np.array([i for i, name in enumerate(names) if name], np.int64)
     lengths = np.full(rows, S, np.int64)
     if "length" in file:
@@ -120,6 +124,9 @@ def _read(path: Path, file: Any) -> Shard:
             raise UserError(f"{path}: its lengths are not all from 1 to {S}, the width of its rows; pack it again")
     folds = [_text(fold) for fold in _column(path, file, "fold", rows)] if "fold" in file else [""] * rows
     remarks = [_text(remark) for remark in _column(path, file, "remarks", rows)] if "remarks" in file else [""] * rows
+    if COLUMNS_HASH not in file.attrs:  # of other programs
+        odd = odd_names(names)
+        remarks = [odd.get(row, remark) for row, remark in enumerate(remarks)]
     classes = tuple(clean(_text(name)) for name in file["classes"][:]) if "classes" in file else None
     if classes is not None and (len(classes) != targets.shape[1] or len(set(classes)) < len(classes)):
         _refuse_classes(path, classes, targets.shape[1])
@@ -180,11 +187,11 @@ def _sample_rate(path: Path, file: Any) -> int:
     return int(rate.item())
 
 
-def _targets(path: Path, file: Any, rows: int) -> NDArray[np.bool_]:
+def _targets(path: Path, file: Any, rows: int, threshold: float | None) -> NDArray[np.bool_]:
     """[rows, L].
 
     Raises:
-        UserError: anything but zeros and ones, a column a class.
+        UserError: anything but zeros and ones, a column a class; with a threshold, anything but numbers from 0 to 1.
     """
     dataset = file["target"]
     one_hot = "a column a class with 0 or 1 is wanted"
@@ -203,7 +210,15 @@ def _targets(path: Path, file: Any, rows: int) -> NDArray[np.bool_]:
     if len(odd):
         seen = ", ".join(f"{value:g}" for value in np.unique(odd)[:3])
         if values.dtype.kind == "f":
-            raise UserError(f"{path}: its target holds soft labels ({seen}); decide what is present: {one_hot}")
+            outside = values[~((values >= 0) & (values <= 1))]
+            if len(outside):
+                raise UserError(f"{path}: its target holds {outside[0]:g}, which is no probability; {one_hot}")
+            if threshold is not None:
+                return np.asarray(values >= threshold)
+            raise UserError(
+                f"{path}: its target holds soft labels ({seen}); give --label-threshold 0.5 to count those from 0.5 on "
+                "as present"
+            )
         packed = "packed bits or " if values.dtype == np.uint8 else ""
         raise UserError(f"{path}: its target holds {packed}numbers of classes ({seen}); {one_hot}")
     return values.astype(np.bool_)

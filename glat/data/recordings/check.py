@@ -189,7 +189,8 @@ def listen_to_packs(packed: PackedClips, workers: int | None = None) -> list[Sou
         except UnreadableAudio as error:
             return Sound(listed[i].name, listed[i].labels, error.reason)
         if facts[shard] is None:  # packed by PANNs' programs
-            return _sound(listed[i], wave, packed.sample_rate_hz, 1, packed.sample_rate_hz, False)
+            sound = _sound(listed[i], wave, packed.sample_rate_hz, 1, packed.sample_rate_hz, False)
+            return replace(sound, remarks=(*sound.remarks, *(packed.remarks or {i: ()})[i]))  # on its name
         hashes, rates, channels = facts[shard]
         if hashlib.sha256(wave.data).digest() != hashes[index].tobytes():
             return Sound(listed[i].name, listed[i].labels, "is not what was packed: the file is damaged")

@@ -242,7 +242,7 @@ def _header(path: Path, files: list[Any], layout: Layout) -> Header:
             f"is an {first.format} file, which does not state its length: a cut one would pass for whole",
             "convert it to .wav or .flac, or leave it out",
         )
-    frames = sum(file.frames for file in files)
+    frames = _counted_by(layout, first, sum(file.frames for file in files))
     if frames >= 1 << 62:
         raise UnreadableAudio(path, "does not say its length")
     return Header(
@@ -267,7 +267,8 @@ def _blocks(path: Path, files: list[Any], layout: Layout, limit: int | None, fir
     if files[0].subtype.startswith("MPEG"):  # whose samples libmpg123 guesses; `examine` has looked at their bytes
         wanted = layout.least_samples
     wanted = max(0, max(wanted, layout.least_samples) - first)
-    at_most = 1 << 62 if limit is None else limit
+    at_most = max(0, _counted_by(layout, files[0], 1 << 62) - first)
+    at_most = at_most if limit is None else min(limit, at_most)
     got = 0
     for file, skip in _from(files, first):
         many, size = (max(1, values // file.channels) for values in (_READ_VALUES, _BLOCK_VALUES))
@@ -281,6 +282,11 @@ def _blocks(path: Path, files: list[Any], layout: Layout, limit: int | None, fir
             yield from (new[start : start + size] for start in range(0, len(new), size))
     if got < min(wanted, at_most):
         raise UnreadableAudio(path, f"is cut off or damaged: {got} of {wanted} samples decode")
+
+
+def _counted_by(layout: Layout, file: Any, frames: int) -> int:
+    """Samples of a file: of CAF no more than its table of packets counts, as the last packet may be padded."""
+    return min(frames, layout.least_samples) if file.format == "CAF" and layout.least_samples else frames
 
 
 def _from(files: list[Any], first: int) -> Iterator[tuple[Any, int]]:
