@@ -287,7 +287,7 @@ PACKS_OF_OTHERS = {
     "ragged": ({"change": with_layout(ragged)}, "its waveform is object in 1 dimensions"),
     "of float64": ({"waves": np.ones((5, S))}, "its waveform is <f8 in 2 dimensions"),
     "soft": ({"targets": EYE * 0.7 + 0.05}, "its target holds soft labels \\(0.05, 0.75\\)"),
-    "NaN in labels": ({"targets": np.where(EYE == 1, np.nan, 0)}, "its target holds soft labels \\(nan"),
+    "NaN in labels": ({"targets": np.where(EYE == 1, np.nan, 0)}, "its target holds nan, which is no probability"),
     "numbers of classes": ({"targets": np.arange(5)}, "its target is one number a clip"),
     "numbers in columns": ({"targets": np.arange(15).reshape(5, 3)}, "numbers of classes \\(2, 3, 4\\)"),
     "packed bits": ({"targets": np.packbits(EYE == 1, axis=1)}, "packed bits"),
