@@ -102,7 +102,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     loading = Loading(feed_config.loader, feed_config.workers, left_out.report)
     load_rows = partial(load_batch, train, loading=loading, device=device)
 
-    # Model: two streams and the loss are one module, so that they compile as one
+    # Model: two streams and the loss are one module, so that they can compile as one
     model = build_model(config.model, len(classes))
     model.check_clip(train.clip_samples)
     model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
@@ -117,8 +117,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     config = ranks.on_first(choose_steps, config, device, len(train), seconds_a_step, ranks.size)
     optim, steps, batch_size = config.optim, config.optim.iterations or 0, config.optim.batch_size or 0
 
-    # Compile: both streams and the loss as one graph, tried out before the run depends on it
-    compiled = CompiledStep(training_step, mode_for(optim, device), optim, say)
+    # Compile: what recurs between convolutions, or all as one graph; tried out before the run depends on it
+    compiled = CompiledStep(training_step, mode_for(optim, device, model), optim, say)
 
     # The run: its learner, its feed of batches, its folder
     learner = Learner(compiled, model, optim, precision, device, ranks)
@@ -138,7 +138,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
         return None
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
     reader = choose_loader(train, loading.loader, device)
-    say([*opening_lines(config, device, precision, sets, reader, ranks.size, origins), *remark_lines(sets)])
+    say([*opening_lines(config, device, precision, sets, reader, ranks.size, compiled.mode, origins), *remark_lines(sets)])
     folder = ranks.on_first(run.record, config, sets, facts, origins, checkpoint)
     stop.folder = folder
     changed = ChangedFiles(folder, sets.stamps)

@@ -181,8 +181,10 @@ class OptimConfig:
     """Train in mixed precision where the device supports it: bfloat16, or float16 with loss scaling."""
     amp_dtype: Literal["auto", "bf16", "fp16"] = "auto"
     """Data type of --amp. auto: bfloat16 where it is native, else float16 on a GPU."""
-    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
-    """Mode of torch.compile for the training step. auto: default on a GPU, off on a CPU."""
+    compile: Literal["auto", "off", "regions", "default", "reduce-overhead", "max-autotune"] = "auto"
+    """What torch.compile does to the training step. regions: what lies between the convolutions of our networks is
+    compiled, soon and once for all sizes. The others are its modes, for the step as one graph, which takes minutes.
+    auto: off on a CPU; on a GPU regions, and default for a network of yours."""
     sync_batch_norm: bool = False
     """Compute batch norm statistics over all GPUs instead of on each alone."""
     seed: Annotated[int, Range(0, 2**31 - 1, "a whole number from 0 to 2147483647")] = 0
@@ -289,7 +291,7 @@ def check(config: TrainConfig, recorded: bool = False) -> None:
     if optim.sync_batch_norm and optim.compile not in ("auto", "off"):
         raise UserError(
             f"--sync-batch-norm exchanges statistics in the middle of the network, which --compile {optim.compile} "
-            "cannot take in as one graph; leave one of the two out"
+            "cannot take in; leave one of the two out"
         )
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .regions import region
+
 
 def mel_filters(sample_rate_hz: int, fft_samples: int, mel_bins: int, f_min_hz: float, f_max_hz: float) -> Tensor:
     """Triangular mel filters [K, F] float32, K = fft_samples // 2 + 1 bins of the spectrum, each of unit area.
@@ -86,6 +88,7 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(self.window_samples), persistent=False)
         self.register_buffer("filters", filters, persistent=False)
 
+    @region
     def forward(self, wave: Tensor) -> Tensor:
         with torch.autocast(wave.device.type, enabled=False):
             spectrum = torch.stft(

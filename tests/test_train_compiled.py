@@ -33,7 +33,7 @@ def raising(graph, inputs):
 
 
 def test_left_to_us_the_run_goes_on_and_its_folder_says_so(train, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(train, "mode_for", lambda optim, device: "default")  # as on a GPU
+    monkeypatch.setattr(train, "mode_for", lambda optim, device, model: "default")  # as on a GPU
     result = train.main(parse_train_config([*SMALL, "--run-dir", str(tmp_path / "run")]))
     assert result.clips == 4
     sentence = "torch.compile (mode default) failed: RuntimeError: no such instruction"

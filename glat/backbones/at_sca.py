@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..pooling import largest
+from ..regions import region
 from .cnn10 import CNN10
 from .panns import ConvBlock
 
@@ -49,11 +50,22 @@ class SpatialChannelAttention(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        x, over_channels, over_bins = self.by_channel(x)
+        return self.by_place(x, self.region(over_channels), self.onset(over_bins))
+
+    @region
+    def by_channel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """X', its mean and maximum over the channels [B, 2, T, F], and over frequency, too [B, 2, T]."""
         by_mean, by_max = (self.excite(F.relu(self.squeeze(s))) for s in (x.mean((2, 3)), largest(x.flatten(2), 2)))
         x = x * self.gate(by_mean + by_max)[:, :, None, None]
-        over_channels = torch.stack([x.mean(1), largest(x, 1)], dim=1)  # [B, 2, T, F]
-        over_bins = torch.stack([over_channels[:, 0].mean(2), largest(over_channels[:, 1], 2)], dim=1)  # [B, 2, T]
-        return x * self.gate(self.region(over_channels)) * self.gate(self.onset(over_bins))[..., None]
+        over_channels = torch.stack([x.mean(1), largest(x, 1)], dim=1)
+        over_bins = torch.stack([over_channels[:, 0].mean(2), largest(over_channels[:, 1], 2)], dim=1)
+        return x, over_channels, over_bins
+
+    @region
+    def by_place(self, x: Tensor, region_logits: Tensor, onset_logits: Tensor) -> Tensor:
+        """X' gated by logits [B, 1, T, F] and [B, 1, T]."""
+        return x * self.gate(region_logits) * self.gate(onset_logits)[..., None]
 
     def gate(self, logits: Tensor) -> Tensor:
         return self.scale * logits.sigmoid()
@@ -99,5 +111,5 @@ class ATSCA(CNN10):
     def trunk(self, x: Tensor) -> Tensor:
         gates = dict(self.named_children())
         for i, block in enumerate(self.conv_blocks(), start=1):
-            x = self.hide(block(x, gates.get(f"sca{i}")), 0.2)
+            x = block(x, gates.get(f"sca{i}"), self.trunk_dropout(0.2))
         return x

@@ -25,6 +25,7 @@ class Backbone(nn.Module):
         spec_augment: whether training hides stripes of the spectrogram, where the network has one.
         channels: C of its features; only attention pooling asks for it.
         may_start_fresh: prefixes of state-dict entries that pretrained weights may lack.
+        has_regions: whether what costs time between its convolutions is marked by `glat.regions.region`.
         clip_pooling: what pools the frames' probabilities into the clip's; None: the network's own way.
     """
 
@@ -36,6 +37,7 @@ class Backbone(nn.Module):
     head_dropout: float = 0.0
     dropout_scale: float = 1.0
     spec_augment: bool = True
+    has_regions: bool = False
 
     def __init__(self) -> None:
         super().__init__()

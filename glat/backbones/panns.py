@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from ..frontend import LogMel, spec_augment
 from ..pooling import largest
+from ..regions import region
 from .base import Backbone
+from .between import hide, norm_relu, norm_relu_pool, pool_hide
 
 MEL_BINS = 64
 # PANNs keeps its DFT and mel matrices in the state dict; here they are computed.
@@ -33,7 +35,12 @@ def initialise(module: nn.Module) -> None:
 
 
 class ConvBlock(nn.Module):
-    """Twice a 3x3 convolution, batch norm and ReLU, then average pooling by `pool`."""
+    """Twice a 3x3 convolution, batch norm and ReLU, then average pooling by `pool`.
+
+    Args of forward:
+        gate: sees the maps before they are pooled.
+        dropout: the probability to apply behind the pooling.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, pool: int | tuple[int, int] = 2) -> None:
         super().__init__()
@@ -43,12 +50,14 @@ class ConvBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.pool = pool
 
-    def forward(self, x: Tensor, gate: nn.Module | None = None) -> Tensor:
-        """`gate` sees the maps before they are pooled."""
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        x = x if gate is None else gate(x)
-        return x if self.pool == 1 else F.avg_pool2d(x, self.pool)
+    def forward(self, x: Tensor, gate: nn.Module | None = None, dropout: float = 0.0) -> Tensor:
+        x = self.conv2(norm_relu(self.bn1, self.conv1(x)))
+        if gate is not None:
+            x = gate(norm_relu(self.bn2, x))
+            return hide(x, dropout) if self.pool == 1 else pool_hide(x, self.pool, dropout)
+        if self.pool == 1:
+            return norm_relu(self.bn2, x, dropout)
+        return norm_relu_pool(self.bn2, x, self.pool, dropout)
 
 
 class PannsBackbone(Backbone):
@@ -56,6 +65,7 @@ class PannsBackbone(Backbone):
 
     sample_rate_hz = 32_000
     head_dropout = 0.5
+    has_regions = True
     hops_per_frame: int  # of the trunk
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -84,19 +94,17 @@ class PannsBackbone(Backbone):
 
     def image(self, wave: Tensor) -> Tensor:
         """[B, S] to the normalised log-mel [B, 1, H, F], in training with stripes hidden."""
-        x = self.log_mel(wave).mT[..., None]  # [B, F, H, 1]: batch norm over the mel bins
-        x = self.bn0(x).permute(0, 3, 2, 1)
-        return spec_augment(x) if self.training and self.spec_augment else x
+        return _normalised(self.bn0, self.log_mel(wave), self.training and self.spec_augment)
 
     def run_blocks(self, x: Tensor, *blocks: nn.Module) -> Tensor:
         """Blocks one after the other, each with dropout .2 behind it."""
         for block in blocks:
-            x = self.hide(block(x), 0.2)
+            x = block(x, dropout=self.trunk_dropout(0.2))
         return x
 
-    def hide(self, x: Tensor, probability: float) -> Tensor:
-        """The trunk's dropout: scaled, and only in training."""
-        return F.dropout(x, probability * self.dropout_scale, self.training)
+    def trunk_dropout(self, probability: float) -> float:
+        """What to apply in the trunk: scaled, and only in training."""
+        return probability * self.dropout_scale if self.training else 0.0
 
     def embedding(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         """ReLU(fc1) of features [..., C], with dropout in front."""
@@ -109,6 +117,12 @@ class PannsBackbone(Backbone):
     def own_clip_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:
         # Max plus mean, without a half; the classifier sees the embedding before PANNs' second dropout, as in PANNs.
         return self.fc_audioset(self.embedding(largest(features, 1) + features.mean(1), dropout))
+
+
+@region
+def _normalised(norm: nn.Module, log_mel: Tensor, augment: bool) -> Tensor:
+    x = norm(log_mel.mT[..., None]).permute(0, 3, 2, 1)  # [B, F, H, 1]: batch norm over the mel bins
+    return spec_augment(x) if augment else x
 
 
 def _drop_frozen(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -1,8 +1,8 @@
 """ResNet38 of PANNs."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .between import norm_add_relu, norm_relu, norms_add_relu, pool_hide
 from .panns import ConvBlock, PannsBackbone, initialise, scaled
 
 
@@ -16,19 +16,21 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.pool = pool
-        self.downsample: nn.Module = nn.Identity()
+        self.downsample: nn.Sequential | None = None
         if pool or in_channels != out_channels:
             self.downsample = nn.Sequential(
-                nn.AvgPool2d(2) if pool else nn.Identity(),
+                nn.Identity(),  # PANNs pools here; one pooling, in `forward`, serves both ways
                 nn.Conv2d(in_channels, out_channels, 1, bias=False),
                 nn.BatchNorm2d(out_channels),
             )
 
     def forward(self, x: Tensor, dropout: float = 0.0) -> Tensor:
-        out = F.avg_pool2d(x, 2) if self.pool else x
-        out = F.relu(self.bn1(self.conv1(out)), inplace=True)
-        out = self.bn2(self.conv2(F.dropout(out, dropout, self.training)))
-        return F.relu(out.add_(self.downsample(x)), inplace=True)  # in place: batch norm does not keep what it puts out
+        x = pool_hide(x, 2) if self.pool else x
+        out = self.conv2(norm_relu(self.bn1, self.conv1(x), dropout))
+        if self.downsample is None:
+            return norm_add_relu(self.bn2, out, x)
+        _, conv, norm = self.downsample
+        return norms_add_relu(self.bn2, out, norm, conv(x))
 
 
 class ResNet(nn.Module):
@@ -71,7 +73,6 @@ class ResNet38(PannsBackbone):
                 nn.init.zeros_(block.bn2.weight)  # every block starts as the identity
 
     def trunk(self, x: Tensor) -> Tensor:
-        x = self.hide(self.conv_block1(x), 0.2)
-        x = F.avg_pool2d(self.resnet(x, 0.1 * self.dropout_scale), 2)
-        x = self.conv_block_after1(self.hide(x, 0.2))
-        return self.hide(x, 0.2)
+        dropout = self.trunk_dropout(0.2)
+        x = self.resnet(self.conv_block1(x, dropout=dropout), self.trunk_dropout(0.1))
+        return self.conv_block_after1(pool_hide(x, 2, dropout), dropout=dropout)

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..frontend import LogMel, Standardise, to_float
 from ..pooling import POOLINGS, pool_logits
 from .base import Backbone
+from .between import norm_relu, norm_relu_max_pool
 from .gru import BiGRU
 from .panns import MEL_BINS, initialise, scaled
 
@@ -20,15 +21,20 @@ POOLS = {2: (2, 2), 4: (2, 2), 6: (1, 2), 8: (1, 2), 10: (1, 2)}
 
 
 class Convolution(nn.Module):
-    """A 3x3 convolution, with a bias although batch norm follows (TALNet's weights have one), batch norm and ReLU."""
+    """A 3x3 convolution, with a bias although batch norm follows (TALNet's weights have one), batch norm and ReLU.
+
+    Args of forward:
+        pool: of the maximum pooling that follows, in time and frequency; None: none.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.bn = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
+    def forward(self, x: Tensor, pool: tuple[int, int] | None = None) -> Tensor:
+        x = self.conv(x)
+        return norm_relu(self.bn, x) if pool is None else norm_relu_max_pool(self.bn, x, pool)
 
 
 class TALNet(Backbone):
@@ -52,6 +58,7 @@ class TALNet(Backbone):
     # TALNet keeps its normaliser in a file of its own; the attention is new where the weights pooled otherwise.
     may_start_fresh = ("standardise.", "fc_att.")
     hops_per_frame = 4
+    has_regions = True
 
     def __init__(self, num_classes: int = 527, width: float = 1.0, pooling: str = "linear") -> None:
         super().__init__()
@@ -113,9 +120,7 @@ class TALNet(Backbone):
         """Standardised log-mel [B, H, F] to features [B, T, C]; the GRU sees channels before mel bins."""
         x = x[:, None]
         for i in range(1, len(CHANNELS)):
-            x = self.get_submodule(f"conv{i}")(x)
-            if i in POOLS:
-                x = F.max_pool2d(x, POOLS[i])
+            x = self.get_submodule(f"conv{i}")(x, POOLS.get(i))
         return self.gru(x.transpose(1, 2).flatten(2)).float()
 
     def frame_logits(self, features: Tensor, dropout: float = 0.0) -> Tensor:

@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .between import hide, norm_relu, norm_relu_max_pool
 from .cnn14 import CNN14
 from .panns import ConvBlock, initialise, scaled
 
@@ -21,9 +21,7 @@ class WaveBlock(nn.Module):
         self.bn2 = nn.BatchNorm1d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return F.max_pool1d(x, 4)
+        return norm_relu_max_pool(self.bn2, self.conv2(norm_relu(self.bn1, self.conv1(x))), 4)
 
 
 class WavegramLogmelCNN14(CNN14):
@@ -60,10 +58,10 @@ class WavegramLogmelCNN14(CNN14):
     def maps(self, wave: Tensor) -> Tensor:
         mel, wavegram = self.conv_block1(self.image(wave)), self.wavegram(wave)
         T = min(mel.shape[2], wavegram.shape[2])
-        return self.upper(self.hide(torch.cat([mel[:, :, :T], wavegram[:, :, :T]], dim=1), 0.2))
+        return self.upper(hide(torch.cat([mel[:, :, :T], wavegram[:, :, :T]], dim=1), self.trunk_dropout(0.2)))
 
     def wavegram(self, wave: Tensor) -> Tensor:
         """[B, S] to [B, C, T, 32], T half the number of hops."""
-        x = F.relu(self.pre_bn0(self.pre_conv0(wave[:, None])), inplace=True)
+        x = norm_relu(self.pre_bn0, self.pre_conv0(wave[:, None]))
         x = self.pre_block3(self.pre_block2(self.pre_block1(x)))
         return self.pre_block4(x.unflatten(1, (-1, WAVEGRAM_BINS)).transpose(2, 3))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from ..data import Batch
 from ..errors import UserError
 from ..files import write_json
 from ..losses import Losses
+from ..model import GlobalLocal
+from ..regions import Regions
 from ..runs.folder import COMPILED
 
 if TYPE_CHECKING:
@@ -35,11 +38,20 @@ class _TookTooLongError(BaseException):
     """No `Exception`: the compiler catches those."""
 
 
-def mode_for(optim: OptimConfig, device: torch.device) -> str:
-    """The mode of torch.compile that ``--compile`` means on a device, or "off"."""
+def mode_for(optim: OptimConfig, device: torch.device, model: GlobalLocal) -> str:
+    """What ``--compile`` means for a model on a device: "off", "regions", or a mode of torch.compile.
+
+    Raises:
+        UserError: regions of a network that has none.
+    """
+    without = [type(stream).__name__ for stream in model.streams() if not stream.has_regions]
+    if optim.compile == "regions" and without:
+        raise UserError(f"--compile regions: {without[0]} marks none; choose --compile default, which takes it whole")
     if optim.compile != "auto":
         return optim.compile
-    return "default" if device.type == "cuda" and not optim.sync_batch_norm else "off"
+    if device.type != "cuda" or optim.sync_batch_norm:
+        return "off"
+    return "default" if without else "regions"
 
 
 def cache_folder() -> Path:
@@ -59,7 +71,8 @@ class CompiledStep(nn.Module):
 
     Args:
         step: the losses of a batch.
-        mode: of torch.compile; "off" calls `step` as it is.
+        mode: of torch.compile, for both streams and the loss as one graph; "regions" compiles `glat.regions` alone, and
+            "off" calls `step` as it is.
         optim: whether the mode was asked for.
         say: prints lines.
 
@@ -84,8 +97,11 @@ class CompiledStep(nn.Module):
         # interrupted.
         if hasattr(config, "force_non_lazy_backward_lowering"):
             config.force_non_lazy_backward_lowering = True
-        compiled: Any = torch.compile(step, fullgraph=True, mode=mode, backend=BACKEND)
-        self._run = compiled.__call__
+        if mode == "regions":
+            self._run = _by_region(step)
+        else:
+            compiled: Any = torch.compile(step, fullgraph=True, mode=mode, backend=BACKEND)
+            self._run = compiled.__call__
 
     def forward(self, batch: Batch) -> Losses:
         return self._run(batch)
@@ -165,6 +181,17 @@ class CompiledStep(nn.Module):
     def _write(self) -> None:
         if self._folder is not None:
             write_json(self._folder / COMPILED, self._facts | {"versions": {"torch": torch.__version__}})
+
+
+def _by_region(step: nn.Module) -> Callable[[Batch], Losses]:
+    regions = Regions(partial(torch.compile, fullgraph=True, dynamic=True, backend=BACKEND))
+
+    def run(batch: Batch) -> Losses:
+        with regions.entered():
+            losses: Losses = step(batch)
+            return losses
+
+    return run
 
 
 def _is_finite(learner: "Learner", batch: Batch, step: nn.Module) -> bool:

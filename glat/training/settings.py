@@ -18,7 +18,6 @@ from ..data.loading.batches import Choice
 from ..errors import UserError
 from ..machine import Precision, device_name
 from ..runs.folder import recordings_in
-from .compiling import mode_for
 from .remarked import at_the_start
 
 # A CPU run that names no iterations trains about this long at the speed it starts with, and stops at the limit where
@@ -126,18 +125,19 @@ def opening_lines(
     data: Data,
     reader: Choice,
     ranks: int,
+    mode: str,
     origins: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """The first lines of a run: what was chosen for this machine and these recordings, and the flags that change it.
 
     Args:
+        mode: what ``--compile`` came to, as `compiling.mode_for` says.
         origins: see `TrainConfig.origins`.
     """
     model, optim = config.model, config.optim
     train, evaluation = data.train, data.evaluation
     seconds = train.clip_samples / train.sample_rate_hz
-    mode = mode_for(optim, device)
-    compiled = "" if mode == "off" else f", compiled in mode {mode}"
+    compiled = {"off": "", "regions": ", compiled by regions"}.get(mode, f", compiled in mode {mode}")
     epochs = optim.epochs
     length = f"{optim.iterations} iterations of {optim.batch_size} clips"
     lines = {

@@ -16,7 +16,7 @@ from glat.config import ModelConfig, OptimConfig
 from glat.data import Batch
 from glat.errors import UserError
 from glat.machine import Precision
-from glat.model import GlobalLocal
+from glat.model import GlobalLocal, build_model
 from glat.ranks import ALONE
 from glat.runs.folder import COMPILED
 from glat.training import compiling
@@ -53,16 +53,18 @@ def lines(tmp_path, monkeypatch):
     return []
 
 
+def a_stream():
+    """Of a network that glat does not know."""
+    features = nn.Sequential(nn.Unflatten(1, (-1, 160)), nn.Linear(160, 8), nn.Dropout(0.2))
+    return Adapted(features, nn.Linear(8, L), sample_rate_hz=16_000, num_classes=L, channels=8, min_samples=160)
+
+
 def compiled_run(lines, backend, monkeypatch, asked="auto"):
     """A step, its learner, and what loads its only batch."""
     monkeypatch.setattr(compiling, "BACKEND", backend)
     torch.manual_seed(0)
 
-    def stream():
-        features = nn.Sequential(nn.Unflatten(1, (-1, 160)), nn.Linear(160, 8), nn.Dropout(0.2))
-        return Adapted(features, nn.Linear(8, L), sample_rate_hz=16_000, num_classes=L, channels=8, min_samples=160)
-
-    model = GlobalLocal(stream(), stream(), ModelConfig(num_crops=2, crop_seconds=0.25))
+    model = GlobalLocal(a_stream(), a_stream(), ModelConfig(num_crops=2, crop_seconds=0.25))
     optim = OptimConfig(compile=asked, learning_rate=1e-3, iterations=10, batch_size=2, schedule="constant")
     step = CompiledStep(TrainingStep(model, optim).train(), "default", optim, lines.extend)
     learner = Learner(step, model, optim, Precision(None, False, ""), CPU, ALONE)
@@ -153,11 +155,17 @@ def test_one_that_goes_wrong_later_is_left_at_the_next_report(lines, monkeypatch
     assert learner.look().first_bad is None
 
 
-def test_the_mode_is_left_to_the_device():
-    assert mode_for(OptimConfig(), GPU) == "default"
-    assert mode_for(OptimConfig(), CPU) == "off"
-    assert mode_for(OptimConfig(sync_batch_norm=True), GPU) == "off"
-    assert mode_for(OptimConfig(compile="reduce-overhead"), CPU) == "reduce-overhead"
+def test_the_mode_is_left_to_the_device_and_the_network():
+    ours = build_model(ModelConfig(width=0.1, num_crops=1), L)
+    theirs = GlobalLocal(a_stream(), a_stream(), ModelConfig(num_crops=2, crop_seconds=0.25))
+    assert mode_for(OptimConfig(), GPU, ours) == "regions"
+    assert mode_for(OptimConfig(), GPU, theirs) == "default"
+    assert mode_for(OptimConfig(), CPU, ours) == "off"
+    assert mode_for(OptimConfig(sync_batch_norm=True), GPU, ours) == "off"
+    assert mode_for(OptimConfig(compile="reduce-overhead"), CPU, ours) == "reduce-overhead"
+    assert mode_for(OptimConfig(compile="regions"), CPU, ours) == "regions"
+    with pytest.raises(UserError, match="--compile regions: Adapted marks none; choose --compile default"):
+        mode_for(OptimConfig(compile="regions"), CPU, theirs)
 
 
 def test_compiled_code_is_kept_in_the_users_cache(monkeypatch, tmp_path):
