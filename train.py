@@ -138,7 +138,12 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
         return None
     facts = versions() | {"device": device_name(device), "precision": precision.reason} | implementations(device.type)
     reader = choose_loader(train, loading.loader, device)
-    say([*opening_lines(config, device, precision, sets, reader, ranks.size, compiled.mode, origins), *remark_lines(sets)])
+    say(
+        [
+            *opening_lines(config, device, precision, sets, reader, ranks.size, compiled.mode, origins),
+            *remark_lines(sets),
+        ]
+    )
     folder = ranks.on_first(run.record, config, sets, facts, origins, checkpoint)
     stop.folder = folder
     changed = ChangedFiles(folder, sets.stamps)
