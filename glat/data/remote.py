@@ -22,6 +22,10 @@ BLOCKS = 64  # that an open file keeps
 _Found = TypeVar("_Found")
 
 
+class GoneError(UserError):
+    """There is no such file."""
+
+
 class Look(NamedTuple):
     """What a storage says of a file: its size, and what changes with its content."""
 
@@ -56,6 +60,11 @@ def opened(path: Path, size: int | None = None) -> BinaryIO:
     return _RemoteFile(path, size) if is_remote(path) else path.open("rb")  # type: ignore[return-value]
 
 
+def is_folder(path: Path) -> bool:
+    """Whether an address is of a folder, by its name: no suffix, but that of a version (``v1.0``)."""
+    return not path.suffix or path.suffix[1:2].isdigit()
+
+
 def children(folder: Path) -> list[Path]:
     """The files directly in a folder that is elsewhere.
 
@@ -71,7 +80,8 @@ def look(path: Path) -> Look:
     """Look at a file that is elsewhere, without what was seen before.
 
     Raises:
-        UserError: there is none, it may not be read, or its storage cannot be reached.
+        GoneError: there is none.
+        UserError: it may not be read, or its storage cannot be reached.
     """
     fs, inside = _filesystem(path)
     fs.invalidate_cache()
@@ -82,12 +92,14 @@ def look(path: Path) -> Look:
     return Look(int(info["size"]), next((str(info[key]) for key in keys if info.get(key)), ""))
 
 
-def stamp(path: Path) -> tuple[int, int, int]:
-    """(bytes, number made of its tag, 0) of a file that is elsewhere; (-1, -1, -1) where it cannot be looked at."""
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """(bytes, number made of its tag, 0) of a file that is elsewhere, (-1, -1, -1) of none; None: it cannot be told."""
     try:
         found = look(path)
-    except UserError:
+    except GoneError:
         return -1, -1, -1
+    except UserError:
+        return None
     digest = hashlib.sha256(found.tag.encode()).digest()
     return found.size, int.from_bytes(digest[:8], "big") & (2**63 - 1), 0
 
@@ -187,7 +199,7 @@ def _tried(path: Path, ask: Callable[[], _Found]) -> _Found:
         except Exception as found:  # of fsspec, the package for this scheme, and the library below that
             error = _behind(found)
             if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == 404:
-                raise UserError(f"{url}: no such file, or none that you may see; check the name") from None
+                raise GoneError(f"{url}: no such file, or none that you may see; check the name") from None
             if _refused(error):
                 raise UserError(
                     f"{url}: may not be read ({first_line(error)[:200]}); give the credentials in the way of its "

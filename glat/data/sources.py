@@ -26,7 +26,7 @@ from .recordings.manifest import Manifest, check_sides, in_folds, read_manifest,
 from .recordings.recording import Recording
 from .recordings.saved import is_saved, saved_sides
 from .recordings.tables import TableFormat
-from .remote import children, is_remote
+from .remote import children, is_folder, is_remote
 from .soundscapes.mix import Mixer, Pool, mix, recorded, synthesised
 from .stamps import Stamps
 from .targets import Targets
@@ -298,7 +298,7 @@ def _kind(data: Path) -> str:
 
 def _tar_files(data: Path) -> list[Path]:
     if is_remote(data):
-        found = [data] if data.suffix else children(data)
+        found = children(data) if is_folder(data) else [data]
         return sorted(path for path in found if path.suffix == ".tar")
     if not data.is_dir():
         return [data]

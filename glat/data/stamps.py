@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from . import remote
 from .parallel import in_parallel
 
+_NO_FILE = (-1, -1, -1)
+
 
 def _none() -> NDArray[np.int64]:
     return np.empty((0, 3), np.int64)
@@ -31,7 +33,7 @@ class Stamps:
     def of(paths: Iterable[Path], workers: int | None = None) -> "Stamps":
         """Look at files."""
         found = tuple(paths)
-        values = in_parallel(lambda i: _stamp(found[i]), len(found), workers)
+        values = in_parallel(lambda i: _stamp(found[i]) or _NO_FILE, len(found), workers)
         return Stamps(found, np.array(values, np.int64).reshape(-1, 3))
 
     def subset(self, rows: Sequence[int]) -> "Stamps":
@@ -39,8 +41,12 @@ class Stamps:
         return Stamps(tuple(self.paths[row] for row in rows), self.values[list(rows)])
 
     def changed(self, rows: range) -> list[Path]:
-        """Which of some files are others now, or gone."""
-        return [self.paths[row] for row in rows if _stamp(self.paths[row]) != tuple(self.values[row].tolist())]
+        """Which of some files are others now, or gone; of those that cannot be looked at nothing is said."""
+        return [
+            self.paths[row]
+            for row in rows
+            if (now := _stamp(self.paths[row])) is not None and now != tuple(self.values[row].tolist())
+        ]
 
     def changed_since(self, before: NDArray[np.int64]) -> list[Path]:
         """Which files differ from the `values` that another process noted of the same files.
@@ -55,11 +61,11 @@ class Stamps:
         return [self.paths[row] for row in np.flatnonzero(differ.any(1))]
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     if remote.is_remote(path):
         return remote.stamp(path)
     try:
         found = path.stat()
     except OSError:
-        return -1, -1, -1
+        return _NO_FILE
     return found.st_size, found.st_mtime_ns, found.st_ino & (2**63 - 1)

@@ -178,9 +178,9 @@ def _reason(error: Exception, name: str, revision: str | None) -> str:
         return f" is not in {cache}, and HF_HUB_OFFLINE is set; unset it, or take the cache of another machine along"
     if status is not None:
         return f": the hub answers {status} ({first_line(cause or error)[:200]}); try again later"
-    if isinstance(error, PermissionError) or getattr(error, "errno", None) == 30:  # EROFS
+    if isinstance(error, OSError) and error.filename:  # of this machine: no right, read-only, full
         return f": {cache} cannot be written ({first_line(error)}); set HF_HOME to a folder that can"
     if isinstance(error, errors.LocalEntryNotFoundError):
         why = first_line(cause or error)
-        return f" is not in {cache}, and {constants.ENDPOINT} cannot be reached ({why}); connect, or fetch it before"
+        return f" is not in {cache}, and {constants.ENDPOINT} cannot be reached ({why}); connect, or take a cache along"
     return f" cannot be had from {constants.ENDPOINT} ({type(error).__name__}: {first_line(error)[:200]}); try again"

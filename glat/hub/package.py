@@ -13,6 +13,7 @@ from ..runs.results import read_evaluation
 from ..runs.thresholds import read_thresholds
 from ..runs.weights import NETWORK
 from ..urls import DATASET, url_of
+from .fetch import HUB
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def without_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _name(path: Path) -> Path:
-    if url_of(path) is not None:
+    if (url_of(path) or "").startswith(HUB):  # which others can follow, and a bucket's name is nobody's business
         return path
     prefix = DATASET if str(path).startswith(DATASET) else ""
     return Path(prefix + path.name)

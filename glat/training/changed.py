@@ -11,6 +11,7 @@ from ..runs.checkpoints import naming_failures
 from ..runs.digests import read_weights, write_weights
 from ..runs.folder import RECORDINGS
 from ..text import complain
+from ..urls import shown_path
 
 A_LOOK, LAST_LOOK = 10_000, 100_000  # files: thousandths of a second each on a network's file system
 MOST_NAMED = 3
@@ -58,7 +59,9 @@ class ChangedFiles:
         new = [path for path in paths if path not in self._said]
         self._said.update(new)
         if new:
-            names = ", ".join(str(path) for path in new[:MOST_NAMED]) + (", ..." if len(new) > MOST_NAMED else "")
+            names = ", ".join(shown_path(path) for path in new[:MOST_NAMED]) + (
+                ", ..." if len(new) > MOST_NAMED else ""
+            )
             were = "recording was" if len(new) == 1 else "recordings were"
             self._print(f"{len(new)} {were} changed, replaced or removed {when}: {names}")
 

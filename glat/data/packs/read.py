@@ -22,7 +22,7 @@ from ..recordings.decoding import UnreadableAudio
 from ..recordings.level import SILENT_IN_16_BITS, wrong_peak
 from ..recordings.manifest import split
 from ..recordings.recording import Recording, Sounding
-from ..remote import children, is_remote, opened, read_range
+from ..remote import children, is_folder, is_remote, opened, read_range
 from ..targets import Targets
 from ..windows.grid import recording_of
 from ..windows.timeline import Timeline
@@ -101,7 +101,7 @@ class PackedClips(ClipSource):
 def is_pack(path: Path) -> bool:
     """Whether `open_packs` is for this path: an HDF5 file, or a folder with some."""
     if is_remote(path):
-        return path.suffix in SUFFIXES or (not path.suffix and any(x.suffix in SUFFIXES for x in children(path)))
+        return path.suffix in SUFFIXES or (is_folder(path) and any(x.suffix in SUFFIXES for x in children(path)))
     if path.is_dir():
         return (path / MANIFEST).is_file() or any(file.suffix in SUFFIXES for file in path.iterdir())
     return path.suffix in SUFFIXES
@@ -188,7 +188,7 @@ def open_packs(path: Path, labels: Path | None = None, label_threshold: float | 
             of compressed rows, or that do not belong together; unknown classes; no clip.
     """
     skipped: list[Skipped] = []
-    if path.is_dir() or (is_remote(path) and path.suffix not in SUFFIXES):
+    if path.is_dir() or (is_remote(path) and is_folder(path)):
         there = children(path) if is_remote(path) else list(path.iterdir())
         files = sorted(file for file in there if file.suffix in SUFFIXES and not file.name.startswith("."))
         if path / MANIFEST in there:

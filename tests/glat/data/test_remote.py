@@ -140,12 +140,16 @@ def test_what_is_not_installed_is_named():
         opened(Path("nosuch://bucket/x.tar"))
 
 
-def test_a_file_that_changes_elsewhere_is_seen(tmp_path):
+def test_a_file_that_changes_elsewhere_is_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "FIRST_PAUSE_SECONDS", 0.0)
     (tmp_path / "a.tar").write_bytes(b"one")
     with Ranges(tmp_path) as server:
         path = Path(f"{server.url}/a.tar")
         stamps = Stamps.of([path])
         assert stamps.changed(range(1)) == []
+        server.status = 503
+        assert stamps.changed(range(1)) == []  # it cannot be reached, which is no change
+        server.status = None
         (tmp_path / "a.tar").write_bytes(b"two")
         assert stamps.changed(range(1)) == [path]
         assert Stamps.of([path]).changed_since(stamps.values) == [path]
