@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from bench.study import __main__ as command
-from bench.study import collect, crops, page, training
+from bench.study import collect, crops, page, training, when
 from bench.study.plan import ALONE, GLAT, JOBS, SHARED, SMALL, Job, Row
 from bench.study.report import PAGE, RESULTS, write
+from bench.study.running import note
 from bench.study.variants import EventCrops, placements
 from glat.config import OptimConfig
 from glat.data import Batch, Event
@@ -158,7 +159,7 @@ def test_ensembles_are_of_different_networks():
 
 def test_a_verdict_needs_all_seeds_and_the_interval():
     def verdict(low, high, *by_seed):
-        return page._verdict({"interval": [low, high], "by_seed": by_seed})
+        return page.verdict({"interval": [low, high], "by_seed": by_seed})
 
     assert verdict(0.01, 0.03, 0.02, 0.01) == "yes"
     assert verdict(-0.03, -0.01, -0.02, -0.01) == "no: the reverse"
@@ -211,6 +212,29 @@ def test_the_command_trains_what_is_missing_and_writes_the_page(tmp_path, capfd,
         command.main([*flags, *only])
 
 
+def test_the_command_scores_when_by_every_evidence_and_writes_its_part_of_the_page(tmp_path):
+    pytest.importorskip("sed_scores_eval", reason="needs glat[events]")
+    out = tmp_path / "runs"
+    note(out, None, TINY)
+    for job in JOBS:
+        if job.name in ("fine", "fine-frames-attention"):
+            training.train(job, 0, TINY, None, job.folder(out, 0), lambda line: None)
+    assert command.main(["when", "--out", str(out), "--to", str(tmp_path), "--resamples", "5"]) == 0
+    found = json.loads((tmp_path / "study" / when.RESULTS).read_text(encoding="utf-8"))
+    evidence = [f"fine-glat/{each}" for each in when.EVIDENCE]
+    evidence += [f"fine-glat{when.RELEASED}/{each}" for each in ("crops", "sharpened")]
+    assert set(found["rows"]) == {
+        f"{each}/{metric}" for each in (*evidence, "fine-frames-attention/frames") for metric in when.METRICS
+    }
+    less = found["differences"]["fine-glat/sharpened - fine-glat/frames/segment"]
+    sharp, plain = (found["rows"][f"fine-glat/{each}/segment"]["mean"] for each in ("sharpened", "frames"))
+    assert less["mean"] == pytest.approx(sharp - plain)
+    assert found["grid"]["segment"] > max(found["rows"][f"{each}/segment"]["mean"] for each in evidence)
+    text = (tmp_path / "study.md").read_text(encoding="utf-8")
+    assert "| backbone alone, frames pooled: attention | frames |" in text
+    assert "| sharpening improves the frames | segment F1 |" in text
+
+
 def test_whole_recordings_fill_more_of_a_clip_than_cut_ones(esc10):
     def mean_seconds(sounds):
         events = [event for of_clip in training.soundscapes(esc10, TINY, sounds).evaluation.events for event in of_clip]
@@ -223,7 +247,7 @@ def test_every_row_of_the_plan_is_trained_once_a_seed_and_agrees_with_its_neighb
     trained = [(row.name, seed) for job in JOBS for row in job.rows for seed in job.seeds]
     assert len(trained) == len(set(trained))
     for job in JOBS:
-        assert len({(r.network, r.schedule, r.learning_rate, r.sounds) for r in job.rows}) == 1
+        assert len({(r.network, r.schedule, r.learning_rate, r.sounds, r.clip_pooling) for r in job.rows}) == 1
         assert len(job.rows) == 1 or not any(row.share_weights for row in job.rows)
 
 

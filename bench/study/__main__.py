@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glat.cli import reporting_user_errors
 
+from . import when
 from .collect import RESAMPLES
 from .plan import FULL, SMALL
 from .report import PAGE, write
@@ -32,10 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     writing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
     writing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
+    timing = commands.add_parser(
+        "when",
+        parents=[both],
+        help="score when classes sound, of the runs fine* that have ended; write that part of the page",
+    )
+    timing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
+    timing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
     asked = parser.parse_args(arguments)
     data = asked.data.resolve() if asked.data is not None else None
     if asked.command == "report":
         write(asked.out, data, asked.to, asked.resamples)
+        return 0
+    if asked.command == "when":
+        when.write(asked.out, data, asked.to, asked.resamples)
         return 0
     run(asked.out, data, SMALL if asked.small else FULL, asked.processes, asked.only, asked.seeds)
     return 0

@@ -60,14 +60,14 @@ def _conditions(s: Summary) -> str:
 NOTHING = "Nothing of this has been run yet."
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return NOTHING
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def _value(found: Mapping[str, Any], how: str = ".3f") -> str:
+def value(found: Mapping[str, Any], how: str = ".3f") -> str:
     """Mean over seeds, its deviation between them, and the bootstrap interval."""
     low, high = found["interval"]
     spread = "" if found["deviation"] is None else f" ± {found['deviation']:.3f}"
@@ -102,7 +102,7 @@ def _main(s: Summary, prefix: str) -> str:
     def line(key: str, title: str, gflop: float, schedule: float, job: str = "") -> None:
         if key in s["rows"]:
             found = s["rows"][key]
-            scores = [_value(found[name]) for name in SCORES]
+            scores = [value(found[name]) for name in SCORES]
             cost = [f"{gflop:.3f}", f"{gflop * schedule / alone:.2f}", _seconds_a_step(s, job)]
             lines.append([title, *scores, *cost, _seeds(found)])
 
@@ -125,13 +125,13 @@ def _main(s: Summary, prefix: str) -> str:
         job = f"{prefix}pool-max" if stream == "fused" else ""
         line(f"{prefix}pool-max/{stream}", f"crops pooled by max, {stream}", glat, 1.0, job)
     head = ("row", *SCORES.values(), "GFLOP a clip", "training compute, × alone", "s a step, one core", "seeds")
-    return _table(head, lines)
+    return table(head, lines)
 
 
 FEWEST_SEEDS = 2  # of a verdict
 
 
-def _verdict(found: Mapping[str, Any]) -> str:
+def verdict(found: Mapping[str, Any]) -> str:
     """Of differences in mAP: whether they are above zero, of all seeds and by the interval."""
     low, high = found["interval"]
     if low is None or high is None:
@@ -153,8 +153,8 @@ def _claims(differences: Mapping[str, Any], claims: Mapping[str, str], prefixes:
         for claim, title in claims.items():
             if (found := differences.get(prefixed(prefix, claim))) is not None:
                 by_seed = ", ".join(_number(x, "+.3f") for x in found["mAP"]["by_seed"])
-                lines.append([title, SETTINGS[prefix], _value(found["mAP"], "+.3f"), by_seed, _verdict(found["mAP"])])
-    return _table(("claim", "network", "difference in mAP", "by seed", "holds"), lines)
+                lines.append([title, SETTINGS[prefix], value(found["mAP"], "+.3f"), by_seed, verdict(found["mAP"])])
+    return table(("claim", "network", "difference in mAP", "by seed", "holds"), lines)
 
 
 def _selection(s: Summary) -> str:
@@ -163,11 +163,11 @@ def _selection(s: Summary) -> str:
     for name in names:
         if f"{name}/fused" not in s["rows"]:
             continue
-        streams = [_value(s["rows"][f"{name}/{stream}"]["mAP"]) for stream in ("local", "fused")]
+        streams = [value(s["rows"][f"{name}/{stream}"]["mAP"]) for stream in ("local", "fused")]
         found = s["differences"].get(f"{name}/fused - glat/fused")
-        lines.append([ROWS[name].title, *streams, _value(found["mAP"], "+.3f") if found else "", *_hits(s, name)])
+        lines.append([ROWS[name].title, *streams, value(found["mAP"], "+.3f") if found else "", *_hits(s, name)])
     head = ("row", "local mAP", "fused mAP", "fused, against GL-AT", "crops on their event", "by chance", "in training")
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _hits(s: Summary, row: str) -> list[str]:
@@ -188,10 +188,10 @@ def _pooling(s: Summary) -> str:
         for stream, fusion in FUSIONS.items():
             if stream == "fused" or name != "pool-linear":
                 found = s["rows"][f"{name}/{stream}"]["mAP"]
-                local = _value(s["rows"][f"{name}/local"]["mAP"]) if stream == "fused" else ""
+                local = value(s["rows"][f"{name}/local"]["mAP"]) if stream == "fused" else ""
                 by_seed = ", ".join(map(_number, found["by_seed"]))
-                lines.append([title, local, fusion, _value(found), by_seed])
-    return _table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
+                lines.append([title, local, fusion, value(found), by_seed])
+    return table(("crops pooled by", "local mAP", "streams fused by", "fused mAP", "by seed"), lines)
 
 
 def _scored_by(pooling: str, stream: str, crops: Mapping[str, Any]) -> float | None:
@@ -220,7 +220,7 @@ def _crops(s: Summary, prefix: str) -> str:
     head = ["trained with crops pooled by", "crops that hold the class", "the class's score in these", "in the others"]
     head += ["AUC of the two"]
     head += [f"local, fused mAP scored by {by}" for by in CROP_POOLINGS.values()]
-    return _table((*head, "local mAP by the batch's own statistics", "seeds"), lines)
+    return table((*head, "local mAP by the batch's own statistics", "seeds"), lines)
 
 
 CROP_POOLINGS = {"max_mean": "the paper's", "max": "max", "linear": "linear", "average": "mean"}
@@ -236,7 +236,7 @@ def _tuning(s: Summary) -> str:
         if found is not None and 0 in found["seeds"]:
             at_zero = found["mAP"]["by_seed"][found["seeds"].index(0)]
             lines.append([f"{ROWS[name].learning_rate:g}", _number(at_zero)])
-    return _table(("learning rate", "mAP of the backbone alone, seed 0"), lines)
+    return table(("learning rate", "mAP of the backbone alone, seed 0"), lines)
 
 
 def _figure2(s: Summary) -> str:
@@ -253,7 +253,7 @@ def _figure2(s: Summary) -> str:
             lines.append([str(row.num_crops), f"{row.crop_seconds:g}", *streams, hits[0], f"{gflop:.2f}"])
     of_seeds = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
     head = ("N", "τ, s", f"local mAP, {of_seeds}", "fused mAP", "crops on their event", "FLOP, × alone")
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def figure2_seeds(s: Summary) -> list[int]:

@@ -172,7 +172,8 @@ JOBS = (
     Job("counts", COUNTS, SEEDS),
     Job("lengths", LENGTHS, SEEDS),
     *(Job(row.name, (row,), (0,)) for row in RATES),
-    Job("fine", tuple(map(fine, (ALONE, GLAT, POOL_MAX))), SEEDS),
+    Job("fine", (fine(ALONE), fine(GLAT)), SEEDS),
+    Job("fine-pool-max", (fine(POOL_MAX),), SEEDS),
     *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
 
