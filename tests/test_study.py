@@ -221,7 +221,7 @@ def test_the_command_scores_when_by_every_evidence_and_writes_its_part_of_the_pa
             training.train(job, 0, TINY, None, job.folder(out, 0), lambda line: None)
     assert command.main(["when", "--out", str(out), "--to", str(tmp_path), "--resamples", "5"]) == 0
     found = json.loads((tmp_path / "study" / when.RESULTS).read_text(encoding="utf-8"))
-    evidence = [f"fine-glat/{each}" for each in when.EVIDENCE]
+    evidence = [f"fine-glat/{each}" for each in when.SCORED]
     evidence += [f"fine-glat{when.RELEASED}/{each}" for each in ("crops", "sharpened")]
     assert set(found["rows"]) == {
         f"{each}/{metric}" for each in (*evidence, "fine-frames-attention/frames") for metric in when.METRICS

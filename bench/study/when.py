@@ -40,9 +40,12 @@ METRICS = {"PSDS1": "PSDS1", "PSDS2": "PSDS2", "event": "event F1", "segment": "
 RELEASED = "/released"
 """Behind a row: its weights, scored with the released program's suppression."""
 
+SCORED = (*EVIDENCE, "weighted")
+
 # One minus the other, and what it is to show.
 CLAIMS = {
     f"{FINE}glat/sharpened - {FINE}glat/frames": "sharpening improves the frames",
+    f"{FINE}glat/sharpened - {FINE}glat/weighted": "its crops improve what its clip's score makes of the frames",
     f"{FINE}glat/crops - {FINE}glat/frames": "crops beat frames",
     f"{FINE}pool-max/sharpened - {FINE}glat/frames": "sharpening improves the frames, crops pooled by max",
     f"{FINE}pool-max/crops - {FINE}glat/crops": "crops pooled by max in training make better crops",
@@ -83,7 +86,7 @@ def evidence_of(row: Row) -> Iterator[tuple[str, Sequence[str]]]:
     The global stream of a seed, and so its frames, are the same alone and beside any local stream: scored once.
     """
     if row.name == f"{FINE}glat":
-        yield row.name, EVIDENCE
+        yield row.name, SCORED
         yield row.name + RELEASED, ("crops", "sharpened")
     elif row.two_streams:
         yield row.name, ("crops", "sharpened")
@@ -212,7 +215,7 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
     order = [name for row in dict.fromkeys(names) for name in (row, row + RELEASED)]
     lines = []
     for name in order:
-        for evidence in EVIDENCE:
+        for evidence in SCORED:
             of_row = [found["rows"].get(f"{name}/{evidence}/{metric}") for metric in METRICS]
             if all(each is not None for each in of_row):
                 title = ROWS[name.removesuffix(RELEASED)].title + (", suppress = released" if RELEASED in name else "")

@@ -70,7 +70,8 @@ class Tag:
     """Least frame probability of an event: a number, or a CSV with the columns class and threshold. Default: what
     `glat evaluate --thresholds` found for the run, else 0.5."""
     sharpen: bool = False
-    """Sharpen the frame probabilities, by which events are found, by what the local stream says of each crop."""
+    """Average the frame probabilities, by which events are found, with what both streams say of the clip and of each
+    crop. The default threshold is then 0.5."""
     min_seconds: float = 0.0
     """Leave out events shorter than this."""
     merge_gap_seconds: float = 0.0

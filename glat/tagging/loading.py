@@ -61,7 +61,8 @@ def load(
         allow_code: modules, or module:factory, whose code may run, where a run was trained with a network of the
             user's own.
         normalise_with: recordings to estimate a normaliser from, for TALNet.pt, which lacks its own.
-        sharpen: sharpen the frames, by which events are found, by what the local stream says of each crop.
+        sharpen: find events, from 0.5 on, by frames that are sharpened by what both streams say of the clip and of
+            each crop.
 
     Raises:
         UserError: nothing there, damaged files, labels that are missing or too few or many.
@@ -85,7 +86,8 @@ def load(
         model, classes = _from_weights(source, labels, crop_pooling, normalise_with)
         clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
         origin = Origin(source)
-    by_frames = {label: t.threshold for label, t in thresholds.frames.items()} if thresholds else None
+    # Those of a run are of its frames as they are.
+    by_frames = {label: t.threshold for label, t in thresholds.frames.items()} if thresholds and not sharpen else None
     by_tags = {label: t.threshold for label, t in thresholds.tags.items()} if thresholds else None
     where = machine.pick_device() if device is None else _device(device)
     return Tagger(

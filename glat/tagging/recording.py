@@ -30,7 +30,7 @@ class Recording:
         keep: also keep frames, windows and embeddings, which takes memory by the hour.
         with_crops: keep the crops of all windows; without it, those that decided.
         rules: find events by these while the windows come.
-        sharpen: take the frames as the local stream sharpens them; see `glat.sharpening`.
+        sharpen: take the frames as both streams' scores of clip and crops sharpen them; see `glat.sharpening`.
         frame_sink, window_sink: are given the frames and the windows.
     """
 
@@ -84,10 +84,8 @@ class Recording:
     def _frame_probs(self, heard: Heard, row: int) -> NDArray[np.float32]:
         if not self.sharpen:
             return heard.frame_probs[row]
-        crops = (heard.crop_probs[row], heard.classes[row], heard.starts[row])
-        clip_probs = heard.streams[row, 1]
-        S = self.grid.clip_samples
-        return sharpened(heard.frame_logits[row], clip_probs, *crops, self.crop_samples, S).astype(np.float32)
+        said = (heard.frame_probs[row], heard.streams[row, 1], heard.crop_probs[row])
+        return np.asarray(sharpened(*said, heard.starts[row], self.crop_samples, self.grid.clip_samples), np.float32)
 
     def finish(self, samples: int, thresholds: NDArray[np.float32]) -> tuple[Tags, list[TaggedEvent]]:
         """What is said of the recording of so many samples, and its events where there are rules for them."""

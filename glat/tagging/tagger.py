@@ -48,8 +48,8 @@ class Tagger:
         streams: "both", or "global" to leave the local stream out.
         overlap: share of a window that the next one hears again, 0 to 0.9.
         batch_size: windows at a time; None: 8 on a CPU, 32 elsewhere.
-        sharpen: raise the frame probabilities in crops that the local stream confirms, and lower them in those it
-            refuses, before events are found; see `glat.sharpening`.
+        sharpen: average frame probabilities with what both streams say of the clip and of the crops, before events are
+            found; see `glat.sharpening`.
         origin: what the model is, for what is exported of it.
 
     Attributes:

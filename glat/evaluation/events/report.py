@@ -118,7 +118,7 @@ def event_report(
     Args:
         scored: of clips whose events are known, with the logits of frames and crops.
         crop_samples: W.
-        thresholds: [L], of frames, those of the run; None: 0.5. Crops are taken from 0.5 on in any case.
+        thresholds: [L], of the frames as they are, those of the run; None: 0.5. All else is taken from 0.5 on.
         resamples: of the clips (of windows in a row: of their recordings), the same as `report` draws; 0: no
             intervals.
         seed: for the resamples.
@@ -145,7 +145,7 @@ def event_report(
         counts = count(joined(timelines(scored, crop_samples, evidence), rows), known, labels)
         found = {kind: best_thresholds(counts, kind) for kind in F1}
         best[evidence] = {kind: _of_all(z, labels, L) for kind, z in found.items()}
-        usual = half if thresholds is None or evidence == "crops" else thresholds
+        usual = half if thresholds is None or evidence != "frames" else thresholds
         measure = _measures(counts, usual[labels], found)
         ones = measure(np.ones((len(known), 1)))
         of_classes[evidence] = {metric: _of_all(each[:, 0], labels, L) for metric, (each, _) in ones.items()}
@@ -167,7 +167,7 @@ def event_report(
         },
         differences={metric: interval(values) for metric, values in less.items()},
         curves=curves,
-        at="at 0.5" if thresholds is None else "at the run's thresholds (crops: at 0.5)",
+        at="at 0.5" if thresholds is None else "at the run's thresholds of frames, else at 0.5",
     )
 
 

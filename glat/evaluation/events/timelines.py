@@ -104,12 +104,15 @@ def timelines(scored: Scored, crop_samples: int, evidence: str) -> Iterator[Time
     - "crops": a crop speaks for the class that it was cut for, from its start to its end, with the local stream's
       probability of that class in it; where crops of a class overlap, the larger. Elsewhere, and of classes without a
       crop, 0. So above a threshold every crop whose probability passes it is an event, crops that overlap one.
-    - "sharpened": both; see `glat.sharpening.sharpened`.
+    - "sharpened": the frames, each averaged with what both streams say of the clip and of the crops; see
+      `glat.sharpening.sharpened`.
+    - "weighted": the geometric mean of the frames' probabilities and the clip's, of the global stream alone: what of
+      "sharpened" needs no crops.
 
     Args:
         scored: of clips whose events are known, with `Scored.frame_logits` and `Scored.crop_logits`.
         crop_samples: W.
-        evidence: one of `EVIDENCE`.
+        evidence: one of `EVIDENCE`, or "weighted".
     """
     assert scored.frame_logits is not None
     assert scored.crop_logits is not None
@@ -118,15 +121,15 @@ def timelines(scored: Scored, crop_samples: int, evidence: str) -> Iterator[Time
     starts_of_frames = np.arange(T) * S // T
     for row, valid in enumerate(scored.clips.lengths.tolist()):
         crop_probs = _sigmoid(scored.crop_logits[row])
-        classes, starts = scored.crop_classes[row], scored.crop_starts[row]
+        starts = scored.crop_starts[row]
         if evidence == "crops":
-            yield _of_crops(crop_probs, classes, starts, crop_samples, valid, rate)
+            yield _of_crops(crop_probs, scored.crop_classes[row], starts, crop_samples, valid, rate)
             continue
-        logits = scored.frame_logits[row]
+        probs, clip_probs = _sigmoid(scored.frame_logits[row]), scored.probs["global"][row]
         if evidence == "sharpened":
-            probs = sharpened(logits, scored.probs["global"][row], crop_probs, classes, starts, crop_samples, S)
-        else:
-            probs = _sigmoid(logits)
+            probs = np.asarray(sharpened(probs, clip_probs, crop_probs, starts, crop_samples, S), np.float64)
+        elif evidence == "weighted":
+            probs = np.sqrt(probs * clip_probs)
         kept = starts_of_frames < valid
         yield Timeline(np.append(starts_of_frames[kept], valid) / rate, probs[kept])
 

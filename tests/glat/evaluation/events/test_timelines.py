@@ -68,22 +68,22 @@ def test_crops_speak_for_their_own_class_from_start_to_end_and_the_larger_counts
     assert short.edges[-1] == 9.5
 
 
-def test_a_frame_is_sharpened_by_the_crop_that_holds_its_middle():
+def test_a_frame_is_weighted_by_the_clip_and_sharpened_by_the_crops_that_hold_its_middle():
+    (weighted,) = timelines(scored(), 300, "weighted")
+    np.testing.assert_allclose(weighted.probs[:, 0] ** 2, [0.3, 0.3, 0.06, 0.06, 0.54], rtol=1e-6)
     (found,) = timelines(scored(), 300, "sharpened")
-    # Class 0: frame 0 (middle 1 s) is in the first crop, whose odds are those of the clip; frame 1 (3 s) in the second,
-    # whose odds are 9 / 1.5 times as large: half of that on the logarithm.
-    odds = np.sqrt(9 / 1.5)
-    np.testing.assert_allclose(found.probs[:, 0], [0.5, odds / (1 + odds), 0.1, 0.1, 0.9], rtol=1e-6)
-    # Class 1: frames 3 (7 s) and 4 (9 s) are in its crop, which the local stream refuses: odds of 1/4 against 1.
-    np.testing.assert_allclose(found.probs[:, 1], [0.5, 0.5, 0.1, 2 / 3, 2 / 3], rtol=1e-6)
+    # The clip says 0.6 and 0.5. Frame 0 (middle at 1 s) is in the first crop, 1 (3 s) in the second, 2 (5 s) in none: a
+    # crop ends before its end. 3 (7 s) and 4 (9 s) are in the third.
+    np.testing.assert_allclose(found.probs[:, 0] ** 2, [0.5 * 0.6, 0.5 * 0.75, 0.06, 0.1 * 0.45, 0.9 * 0.45], rtol=1e-6)
+    np.testing.assert_allclose(found.probs[:, 1] ** 2, [0.5 * 0.4, 0.5 * 0.4, 0.05, 0.8 * 0.35, 0.8 * 0.35], rtol=1e-6)
 
 
-def test_saturated_scores_stay_probabilities_and_a_weight_of_0_changes_nothing():
-    logits = np.array([[500.0], [-900.0]], np.float32)
-    crops = np.array([[1.0]], np.float32), np.array([0]), np.array([0])
-    for weight in (0.0, 0.5):
-        found = sharpened(logits, np.array([0.0], np.float32), *crops, 10, 10, weight=weight)
-        np.testing.assert_array_equal(found, [[1.0], [0.0]])
+def test_where_crops_overlap_the_larger_counts_whatever_their_order():
+    frames, clip = np.ones((4, 1), np.float32), np.array([0.5], np.float32)
+    for crops, starts in (([0.9, 0.1], [0, 1]), ([0.1, 0.9], [1, 0])):
+        found = sharpened(frames, clip, np.array(crops, np.float32)[:, None], np.array(starts), 2, 4)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found[:, 0] ** 2, [0.7, 0.7, 0.3, 0.5], rtol=1e-6)
 
 
 @pytest.mark.parametrize("evidence", EVIDENCE)
