@@ -231,7 +231,7 @@ def say_results(
     more: Iterable[str] = (),
 ) -> None:
     """Print Table 2 of the last evaluation and what belongs to it, on rank 0."""
-    say([f"{config.model.backbone}, {result.counted()} to evaluate on, {len(classes)} classes"])
+    say([f"{config.model.backbone}, evaluated on {result.counted()}, {len(classes)} classes"])
     console.print(table(result))
     say([*remarks(result, classes), *more])
     if best[0]:

@@ -81,7 +81,7 @@ def test_windows_and_recordings_are_counted_and_events_scored(run, table, monkey
     flags = ("--run", folder, "--data", table, "--eval-folds", "eval", "--resamples", 20, "--no-events", "--json", out)
     assert glat(monkeypatch, "evaluate", *flags) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "10 windows of 2 recordings, 1 s each" in said
+    assert "10 windows of 1 s, of 2 recordings, SHA-256" in said
     assert "95 % over 20 resamples of the recordings, with all of their windows" in said
     assert json.loads(out.read_text())["hits"]["crops"] > 0
 

@@ -125,10 +125,7 @@ def _evaluate(command: Evaluate) -> int:
     of_run = f"{command.named}{', its best evaluation' if command.best else ''}"
     pooled = f"crops pooled by {command.crop_pooling}, " if command.crop_pooling else ""
     console.print(f"{of_run}, {pooled}{machine.device_name(device)}, {precision.reason}")
-    seconds = clips.clip_samples / rate
-    console.print(
-        f"{found.evaluation.counted()}, {seconds:g} s each, SHA-256 of their names {found.evaluation.clips_sha256}"
-    )
+    console.print(f"{found.evaluation.counted()}, SHA-256 of their names {found.evaluation.clips_sha256}")
     console.print(found.table())
     if command.resamples:
         of_what = "clips" if found.evaluation.recordings is None else "recordings, with all of their windows"

@@ -49,12 +49,10 @@ class Evaluation:
     recordings: int | None = None  # where the clips are windows
 
     def counted(self) -> str:
-        """How many clips were scored, in words."""
-        return (
-            f"{self.clips} clips"
-            if self.recordings is None
-            else f"{self.clips} windows of {self.recordings} recordings"
-        )
+        """What was scored, in words: "51 windows of 10 s, of 6 recordings"."""
+        if self.recordings is None:
+            return f"{self.clips} clips of {self.starts.clip_seconds:g} s"
+        return f"{self.clips} windows of {self.starts.clip_seconds:g} s, of {self.recordings} recordings"
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """As plain types: the scores of each stream and class, and the names of the classes that were left out."""
