@@ -100,7 +100,7 @@ def test_inductor_compiles_a_training_step_once_and_gives_its_gradients():
 
 @pytest.mark.parametrize(
     ("epochs", "drawn", "steps"),
-    [(1, 16, 50), (1, 15, 54), (2.5, 16, 125), (0.1, 16, 5), (1e-6, 16, 1), (0.3, 80, 3), (1, 32, 25)],
+    [(1, 16, 50), (1, 15, 54), (2.5, 16, 125), (0.1, 16, 5), (1e-6, 16, 1), (0.3, 80, 3), (1, 32, 25), (1.1, 16, 55)],
 )
 def test_epochs_count_the_clips_that_a_step_draws(epochs, drawn, steps):
     assert steps_of(epochs, 800, drawn) == steps
