@@ -9,6 +9,7 @@ import tyro
 
 from ..config import CropPooling
 from ..export.check import TOLERANCE, Parity
+from ..export.onnx import OPSET
 from ..export.write import output
 from ..hub.fetch import local
 from ..outputs import read_by
@@ -65,6 +66,8 @@ def _export(command: Export) -> int:
     )
     parity = tagger.export(command.out, check=recordings, tolerance=command.tolerance, overwrite=command.overwrite)
     console = Console(soft_wrap=True)
+    kind = f"ONNX, opset {OPSET}" if command.out.suffix == ".onnx" else f"torch.export, torch {torch.__version__}"
+    console.print(f"format      {kind}")
     console.print(
         f"input       wave [B, {tagger.grid.clip_samples}] float32: B clips of {tagger.clip_seconds:g} s at "
         f"{tagger.sample_rate_hz} Hz, full scale ±1"
