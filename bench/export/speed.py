@@ -64,11 +64,12 @@ def measure(backbone: str, width: float, folder: Path) -> dict[str, Any]:
 def main() -> None:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
-        rows = [measure(*case, Path(folder)) for case in CASES]
-    print("| " + " | ".join(rows[0]) + " |")
-    print("|---" + "|---:" * (len(rows[0]) - 1) + "|")
-    for row in rows:
-        print("| " + " | ".join(row.values()) + " |", flush=True)
+        for i, case in enumerate(CASES):
+            row = measure(*case, Path(folder))
+            if i == 0:
+                print("| " + " | ".join(row) + " |")
+                print("|---" + "|---:" * (len(row) - 1) + "|")
+            print("| " + " | ".join(row.values()) + " |", flush=True)
 
 
 if __name__ == "__main__":
