@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,9 +41,10 @@ def said(server, request, body=b""):
     """(status, headers, body) of what is answered to the bytes of a request."""
     with socket.create_connection(server.server_address[:2], timeout=60) as connection:
         connection.sendall(request + body)
-        answer = b""
+        answer, deadline = b"", time.monotonic() + 60
         while more := connection.recv(1 << 16):
             answer += more
+            assert time.monotonic() < deadline, answer[-200:]
     head, _, body = answer.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), body

@@ -88,11 +88,9 @@ class DemoServer(ThreadingHTTPServer):
             super().__init__(address[:2], _Handler)  # type: ignore[arg-type]
         except PermissionError:
             raise UserError(f"port {port} needs an administrator's rights; give --port 1024 or above") from None
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise UserError(
-                    f"--host {host} is no address of this machine ({error.strerror}); leave it out"
-                ) from None
+        except (OSError, UnicodeError) as error:  # the second of a name that cannot be one
+            if not isinstance(error, OSError) or error.errno != errno.EADDRINUSE:
+                raise UserError(f"--host {host} is no address of this machine ({error}); leave it out") from None
             raise UserError(
                 f"port {port} of {host} is taken, perhaps by another glat demo; give --port 0 for any free one"
             ) from None
