@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from trained import glat, train_here
 
 import glat as package
 from glat.errors import UserError
+from glat.hub.card import card
 from glat.hub.fetch import RUN_FILES, local
+from glat.hub.package import package as package_of
 from glat.runs.digests import read_record, read_weights, write_record, write_weights
 from glat.runs.folder import network_digest, open_run
 from glat.runs.weights import NETWORK
@@ -222,3 +225,23 @@ def test_without_huggingface_hub_one_line_says_what_to_install(trained, monkeypa
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert glat(monkeypatch, "push", trained, "a/b") == 2
     assert capsys.readouterr().err == "error: glat push: it needs huggingface_hub: pip install 'glat[hub]'\n"
+
+
+def test_the_card_of_a_network_of_somebodys_own_names_its_code_and_runs_none(trained, hub, tmp_path):
+    packed = package_of(open_run(trained), tmp_path, best=True)
+    config = packed.run.config
+    model = replace(config.model, backbone="my_audio:network")
+    text = card(
+        replace(packed, run=replace(packed.run, config=replace(config, model=model), classes=("<b>a|b</b>",))),
+        "me/birds",
+        None,
+        "mit",
+        None,
+    )
+    assert "glat tag street.wav --run hf://me/birds --best --allow-code my_audio\n" in text
+    assert "best=True, allow_code=['my_audio']" in text
+    assert "code (my_audio:network), which is not here" in text
+    assert r"&lt;b>a\|b&lt;/b>" in text
+    assert "Not evaluated." in text
+    assert "No licence yet" not in text
+    assert "my_audio" not in sys.modules
