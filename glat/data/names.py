@@ -33,10 +33,11 @@ def suspicions(labels: Collection[str]) -> list[Suspicion]:
     found = []
     alike: dict[str, list[str]] = defaultdict(list)
     for label in ordered:
-        alike[re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label)).casefold()].append(label)
+        key = re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", label)).casefold()
+        alike[re.sub(r"^(\d+)\.0+$", r"\1", key)].append(label)  # 3.0, as programs write a column with gaps
     same = tuple(" = ".join(map(repr, group)) for group in alike.values() if len(group) > 1)
     if same:
-        what = f"{len(same)} labels are written in several ways (case, spaces, underscores)"
+        what = f"{len(same)} labels are written in several ways (case, spaces, underscores, .0)"
         found.append(Suspicion(what, "write each in one way: each spelling is a class of its own", same))
     if separator := _hidden_separator(ordered):
         joined = tuple(label for label in ordered if separator in label)

@@ -13,6 +13,34 @@ def table(root, change=lambda name, label: label, header="file,label", name="set
     return path
 
 
+def renamed(change):
+    """The files are there under other names than the table says; `change`: name on the disk -> in the table."""
+
+    def make(root):
+        path = table(root)
+        lines = path.read_text().splitlines()
+        named = [f"{change(line.partition(',')[0])},{line.partition(',')[2]}" for line in lines[1:]]
+        path.write_text("\n".join([lines[0], *named]) + "\n", encoding="utf-8")
+        return path
+
+    return make
+
+
+def of_old_macs(root):
+    path = table(root)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    return path
+
+
+def numbers_with_gaps(root):
+    gaps = ("0.wav", "1.wav")
+    return table(root, lambda name, label: {"a": "3", "b": "4"}[label] + (".0" if name.endswith(gaps) else ""))
+
+
+def column_a_class(root):
+    return table(root, lambda name, label: "1," if label == "a" else ",1", header="file,a,b")
+
+
 def spelt_twice(root):
     """One label, composed and decomposed, and with an invisible character."""
     forms = ("\u00c9pervier", "E\u0301pervier", "\u00c9per\u200bvier")

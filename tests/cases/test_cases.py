@@ -128,6 +128,14 @@ CASES = {
     "stretches": Case(labels.stretches),
     "two cases": Case(labels.of_two_cases, problem="written in several ways", classes=("A", "B", "a", "b")),
     "nan": Case(labels.not_a_number, problem="write for a missing label", classes=("a", "b", "nan")),
+    "names of Windows": Case(labels.renamed(lambda name: name.replace("/", "\\"))),
+    "names of URLs": Case(labels.renamed(lambda name: name.replace("/", "%2F"))),
+    "suffixes in capitals": Case(labels.renamed(lambda name: name.replace(".wav", ".WAV"))),
+    "lines of old Macs": Case(labels.of_old_macs),
+    "numbers with gaps": Case(
+        labels.numbers_with_gaps, problem="written in several ways", classes=("3", "3.0", "4", "4.0")
+    ),
+    "a column a class": Case(labels.column_a_class, error="where each class has a column, make one column label"),
     "lists as text": Case(labels.lists_as_text, problem="lists written as text", classes=("['a']", "['b']")),
     "two columns of one name": Case(labels.two_columns, error="2 columns are called label"),
     # Packs of others

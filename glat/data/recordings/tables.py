@@ -76,7 +76,8 @@ def read_table(table: Path, format: TableFormat, audio: Path | None = None) -> t
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--data {table}: cannot be read as a UTF-8 CSV ({error}); save it as one") from error
     if not recordings:
-        raise UserError(f"--data {table}: lists no recording; give a line with file and label for each")
+        because = f" ({skipped[0].reason})" if skipped else ""
+        raise UserError(f"--data {table}: lists no recording{because}; give a line with file and label for each")
     return recordings, skipped
 
 
@@ -113,5 +114,10 @@ def _way_out(table: Path, header: list[str], missing: list[str]) -> str:
     likely = {name: column for name in missing for column in header if column.casefold() in (name, *_LIKELY[name])}
     if set(likely) == set(missing):
         return "give " + " ".join(f"--{name}-column {column}" for name, column in likely.items())
+    if missing == ["label"] and len(header) > 2:
+        return (
+            "give --label-column, or, where each class has a column, make one column label of them, with the names of "
+            "the classes that are present joined by ;"
+        )
     separated = "commas" if table.suffix.lower() == ".csv" else "tabs"
     return f"name them in the first line, separated by {separated}, or give --file-column and --label-column"

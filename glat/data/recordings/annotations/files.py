@@ -5,6 +5,7 @@ import re
 import unicodedata
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 from ....errors import UserError
 from ..folders import recordings_below
@@ -79,10 +80,13 @@ def _stems(name: str) -> tuple[str, ...]:
 
 
 def there(folder: Path, name: str) -> Path:
-    """A file by its name in a table, which may be composed otherwise than on the disk (macOS decomposes)."""
-    if name.isascii():
+    """A file by its name in a table, which may be written otherwise than on the disk: composed otherwise (macOS
+    decomposes), with backslashes, as in a URL, its suffix in capitals."""
+    stem, dot, suffix = name.rpartition(".")
+    if name.isascii() and not {"\\", "%"} & set(name) and suffix == suffix.lower():
         return folder / name
-    forms = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
+    forms = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    forms += [name.replace("\\", "/"), unquote(name), stem + dot + suffix.lower()]
     return next((folder / form for form in forms if (folder / form).exists()), folder / name)
 
 

@@ -69,6 +69,7 @@ def has_times(table: Path) -> bool:
         line = head.decode("utf-16", "replace").partition("\n")[0]
     else:
         line = head.decode("utf-8-sig", "replace")
+    line = next(iter(line.splitlines()), "")  # old Macs end lines with CR alone
     header = next(csv.reader([line], delimiter=_delimiter(table, line)), [])
     bases = {base_and_unit(column)[0] for column in header}
     return bool(bases & set(_ONSETS)) and bool(bases & {*_OFFSETS, *_DURATIONS})
