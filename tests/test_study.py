@@ -256,6 +256,8 @@ def test_the_page_says_what_the_results_say():
     text = PAGE.read_text(encoding="utf-8")
     assert page.with_blocks(text, page.blocks(summary)) == text
     assert page.NOTHING not in text
+    said = json.loads((RESULTS.parent / when.RESULTS).read_text(encoding="utf-8"))
+    assert page.with_blocks(text, when.blocks(said)) == text
     for name in ("curves.png", "figure2.png"):
         assert f"study/{name}" in text
         assert (PAGE.parent / "study" / name).is_file()
