@@ -39,6 +39,11 @@ test-exports: $(STAMP)
 test-torch-versions: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tests/torch_versions.py $(VERSIONS)
 
+# What needs a GPU: tests, then benchmarks, then a table and a folder to be sent; under 15 minutes. QUICK=1: under 5.
+# Where there is none, it says so and does nothing.
+gpu: $(STAMP)
+	$(BIN)/python -m bench.gpu $(if $(QUICK),--quick)
+
 # Kills, signals, full disks, damaged files and hostile folders in many variants: minutes. SEED chooses the moments.
 SEED ?= 0
 stress: $(STAMP)
