@@ -9,6 +9,7 @@ from sounds import noise, opened
 from glat.data.clips import Event, Origin
 from glat.data.loading.batches import Loading, choose_loader
 from glat.data.loading.samplers import build_sampler
+from glat.data.packs import write
 from glat.data.packs.read import open_packs
 from glat.data.packs.write import pack
 from glat.data.recordings.decoding import UnreadableAudio
@@ -43,6 +44,12 @@ def table(tmp_path_factory):
     lines.append("quiet.flac\t\t\t\tb")
     (folder / "long.tsv").write_text("\n".join(lines))
     return folder / "long.tsv"
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Packing without workers, which take seconds to start."""
+    monkeypatch.setattr(write, "_write_shards", lambda tasks, *_: [write.write_shard(task) for task in tasks])
 
 
 def read(data, **options):
@@ -173,7 +180,7 @@ def test_flags_that_do_not_go_with_times_are_refused(table):
             read(table, **options)
 
 
-def test_packs_keep_windows_times_and_what_training_draws(table, tmp_path):
+def test_packs_keep_windows_times_and_what_training_draws(table, tmp_path, in_process):
     out = tmp_path / "packs"
     options = {"clip_seconds": CLIP, "sample_rate_hz": RATE, "workers": 1}
     packing = pack(out, read_manifest(table), **options, clips_per_shard=6)
@@ -194,7 +201,7 @@ def test_packs_keep_windows_times_and_what_training_draws(table, tmp_path):
     assert not sides[0] & sides[1]
 
 
-def test_silent_windows_are_heard_where_their_recording_is_not_silent(tmp_path):
+def test_silent_windows_are_heard_where_their_recording_is_not_silent(tmp_path, in_process):
     wave = noise(3.0, RATE)
     wave[RATE : 2 * RATE] = 0
     for name in "ab":
