@@ -130,6 +130,7 @@ def test_a_selection_table_has_a_selection_once_whatever_its_views(folder):
     rows = "".join(f"1\t{view}\t1\t0.1\t0.5\t0\t9\twren\n" for view in ("Waveform 1", "Spectrogram 1"))
     found = read(folder, "a.Table.1.selections.txt", f"{RAVEN}\tSpecies\n{rows}")
     assert soundings(found) == {"a.wav": [("wren", 0.1, 0.5)]}
+    assert not found.skipped
 
 
 def test_selections_in_several_files_need_the_offset_in_each(folder):

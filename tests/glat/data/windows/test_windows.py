@@ -199,6 +199,9 @@ def test_packs_keep_windows_times_and_what_training_draws(table, tmp_path, in_pr
     by_hash = read(out, eval_folds=())
     sides = [{origin.recording for origin in side.origins} for side in (by_hash.train, by_hash.evaluation)]
     assert not sides[0] & sides[1]
+    packed = open_packs(out)
+    of_eval = [n for n, o in zip(packed.names, packed.origins, strict=True) if o.recording in sides[1]]
+    assert by_hash.evaluation.names == tuple(of_eval)
 
 
 def test_silent_windows_are_heard_where_their_recording_is_not_silent(tmp_path, in_process):
