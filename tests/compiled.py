@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
+from functools import partial
 from unittest.mock import patch
 
 import torch
 import torch._functorch.config
 import torch._inductor.config
 from torch import Tensor, nn
+
+from glat.regions import Regions
 
 # What rounds differently in another order of sums, relative to the gradient's norm: some epsilons of the dtype. A whole
 # network sums and normalises some forty times one behind the other.
@@ -42,13 +45,15 @@ def assert_compiles_to_eagers_gradients(
     optimised: bool = False,
     floor: dict[torch.dtype, float] = FLOOR,
     backend: str = "inductor",
+    by_regions: bool = False,
 ) -> None:
     """Compile ``module(*inputs)``, a loss, as training does; compare the gradients of all parameters.
 
     With d(g) the distance ``|g - exact| / |exact|`` to the gradient in float64: finite, ``d(compiled) <= 2 d(eager) +
     floor``, which bounds the norms' ratio too; the same for one minus the cosine; no parameter without a gradient.
 
-    `optimised` False spares g++ the optimisation of the kernels, and keeps the compiler's every rounding.
+    `optimised` False spares g++ the optimisation of the kernels, and keeps the compiler's every rounding. `by_regions`
+    compiles `glat.regions` alone, as ``--compile regions`` does; else the module is one graph.
     """
     exact_module = deepcopy(module).double()
     doubled = tuple(x.double() if x.is_floating_point() else x for x in inputs)
@@ -56,8 +61,14 @@ def assert_compiles_to_eagers_gradients(
         exact = gradients(exact_module, lambda: exact_module(*doubled), nullcontext())
     eager = gradients(module, lambda: module(*inputs), autocast(dtype))
     options = {"aot_inductor.debug_compile": not optimised, "compile_threads": 1}
-    compiled_module = torch.compile(module, fullgraph=True, backend=backend)
-    with torch._inductor.config.patch(options), torch._functorch.config.patch(backward_pass_autocast="off"):
+    compiler = partial(torch.compile, fullgraph=True, backend=backend)
+    regions = Regions(partial(compiler, dynamic=True)) if by_regions else None
+    compiled_module = module if by_regions else compiler(module)
+    with (
+        torch._inductor.config.patch(options),
+        torch._functorch.config.patch(backward_pass_autocast="off"),
+        regions.entered() if regions else nullcontext(),
+    ):
         compiled = gradients(module, lambda: compiled_module(*inputs), autocast(dtype))
     wrong = [line for name in exact for line in _compare(name, exact[name], eager[name], compiled[name], floor[dtype])]
     assert not wrong, "\n".join(wrong)

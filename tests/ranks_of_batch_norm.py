@@ -1,4 +1,7 @@
-"""train.py with batch norm frozen, as the test of several ranks runs it: SyncBatchNorm is for GPUs only."""
+"""train.py with batch norm frozen, as the test of several ranks runs it: SyncBatchNorm is for GPUs only.
+
+What ``--compile`` asks for is traced, and then run as it is written.
+"""
 
 import importlib.util
 import sys
@@ -8,6 +11,7 @@ from torch import nn
 
 from glat.ranks import joined
 from glat.settings.training import parse_train_config
+from glat.training import compiling
 
 spec = importlib.util.spec_from_file_location("train", Path(__file__).resolve().parents[1] / "train.py")
 train = importlib.util.module_from_spec(spec)
@@ -28,5 +32,6 @@ def frozen(*arguments, build=train.build_model):
 
 
 train.build_model = frozen
+compiling.BACKEND = "eager"
 with joined() as ranks:
     train.main(parse_train_config(sys.argv[1:]), ranks)

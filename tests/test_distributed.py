@@ -24,12 +24,13 @@ def test_two_ranks_of_batch_4_are_one_of_batch_8(tmp_path):
     started = [
         start(*run, "--run-dir", first, command=(script,)),
         start(*run, "--run-dir", second, command=(*TORCHRUN, script)),
-        start(*run, "--run-dir", third, "--accumulate", 2, command=(*TORCHRUN, script)),
+        start(*run, "--run-dir", third, "--accumulate", 2, "--compile", "regions", command=(*TORCHRUN, script)),
     ]
     one, two, accumulated = (finish(process) for process in started)
     for status, _, complained in (one, two, accumulated):
         assert status == 0, complained
     assert two[1].count("device      2 x CPU") == 1, "one rank prints"
+    assert accumulated[1].count("compiling the training step (mode regions, --compile)") == 1
     assert losses(first) == pytest.approx(losses(second), rel=1e-4)
     assert losses(first) == pytest.approx(losses(third), rel=1e-4)
     alone, shared = (json.loads((folder / "evaluation.json").read_text()) for folder in (first, second))

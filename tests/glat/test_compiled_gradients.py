@@ -14,7 +14,7 @@ from glat.backbones.at_sca import SpatialChannelAttention
 from glat.backbones.gru import BiGRU
 from glat.backbones.panns import ConvBlock, PannsBackbone
 from glat.backbones.resnet38 import BasicBlock
-from glat.backbones.talnet import Convolution
+from glat.backbones.talnet import CHANNELS, Convolution, TALNet
 from glat.backbones.wavegram_logmel_cnn14 import WaveBlock
 from glat.losses import local_bce
 from glat.pooling import POOLINGS, ClipPooling, max_mean
@@ -77,6 +77,36 @@ class Recurrent(nn.Module):
         return self.head(self.gru(x.transpose(1, 2).flatten(2)).float()).float().mean(1)
 
 
+class TALNetHead(TALNet):
+    """TALNet without what is in front of its frames."""
+
+    def __init__(self) -> None:
+        super().__init__(L, 0.1)
+        del self.gru
+        for i in range(1, len(CHANNELS)):
+            delattr(self, f"conv{i}")
+
+
+class Heads(nn.Module):
+    """Every pooling behind the heads of our networks: of frames that are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList()
+        for pooling in ("own", *POOLINGS):
+            for head in (OneBlock(nn.Identity()), TALNetHead()):
+                if pooling != "own":
+                    head.pool_clips_by(pooling)
+                self.heads.append(head)
+
+    def forward(self, features: Tensor, targets: Tensor) -> Tensor:
+        losses = [
+            F.binary_cross_entropy_with_logits(head.clip_logits(features[..., : head.channels]), targets)
+            for head in self.heads
+        ]
+        return torch.stack([(i + 1) * loss for i, loss in enumerate(losses)]).sum()
+
+
 class Blocks(nn.Module):
     """One block of each network."""
 
@@ -107,3 +137,10 @@ def test_one_block_of_every_network():
     """In bfloat16, where it went wrong; float32 with the whole networks."""
     torch.manual_seed(0)
     assert_compiles_to_eagers_gradients(Blocks(), (torch.randn(2, 3, 8, 4), torch.eye(2, L)), torch.bfloat16)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_every_head_with_every_pooling(dtype):
+    torch.manual_seed(0)
+    assert_compiles_to_eagers_gradients(Heads(), (torch.randn(2, 6, 112), torch.eye(2, L)), dtype)
