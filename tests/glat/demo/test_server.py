@@ -343,7 +343,9 @@ def test_the_command_keeps_nothing_and_ends_at_ctrl_c(weights, tmp_path):
     arguments = (weights[0], "--labels", weights[1], "--port", 0)
     process = start(*arguments, command=("-m", "glat", "demo"), **places)
     try:
-        line = process.stderr.readline()
+        line = "Matplotlib"  # says on a slow machine that it makes its cache of fonts
+        while line.startswith("Matplotlib"):
+            line = process.stderr.readline()
         assert "Cnn10.pth is at http://127.0.0.1:" in line
         port = int(line.split("127.0.0.1:")[1].split("/")[0])
         server = type("Server", (), {"server_address": ("127.0.0.1", port)})
