@@ -76,6 +76,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(run, flags, tmp_path, monkeypatch
 def test_windows_and_recordings_are_counted_and_events_scored(run, table, monkeypatch, capsys):
     folder, result = run
     assert (result.clips, result.recordings) == (10, 2)
+    assert train_here("--run-dir", folder, "--resume", "auto").recordings == 2  # it has ended, and says so
     assert json.loads((folder / "evaluation.json").read_text())["recordings"] == 2
     out = folder.parent / "found.json"
     flags = ("--run", folder, "--data", table, "--eval-folds", "eval", "--resamples", 20, "--no-events", "--json", out)

@@ -88,7 +88,8 @@ def from_json(found: Mapping[str, Any], classes: tuple[str, ...]) -> Evaluation:
     hits, by_stream = found["hits"], {name: metrics(found["streams"][name]) for name in STREAMS}
     if hits is not None:
         hits = CropHits(**hits | {"by_chance": math.nan if hits["by_chance"] is None else hits["by_chance"]})
-    return Evaluation(by_stream, hits, found["clips"], found["clips_sha256"], CropStarts(**found["crop_starts"]))
+    starts = CropStarts(**found["crop_starts"])
+    return Evaluation(by_stream, hits, found["clips"], found["clips_sha256"], starts, found.get("recordings"))
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,13 @@ def test_json_gives_the_config_back(preset):
     assert from_json(to_json(config)) == config
 
 
+def test_runs_of_before_windows_go_on_to_hear_beginnings():
+    recorded = to_json(TrainConfig())
+    assert from_json(recorded).data.windows == "auto"
+    del recorded["data"]["windows"], recorded["data"]["min_overlap"]
+    assert from_json(recorded).data.windows == "off"
+
+
 @pytest.mark.parametrize(
     ("part", "name", "value", "message"),
     [
