@@ -183,8 +183,8 @@ class OptimConfig:
     """Data type of --amp. auto: bfloat16 where it is native, else float16 on a GPU."""
     compile: Literal["auto", "off", "regions", "default", "reduce-overhead", "max-autotune"] = "auto"
     """What torch.compile does to the training step. regions: what lies between the convolutions of our networks is
-    compiled, soon and once for all sizes. The others are its modes, for the step as one graph, which takes minutes.
-    auto: off on a CPU; on a GPU regions, and default for a network of yours."""
+    compiled once for all sizes, sooner than the step as one graph, which is what the other modes take; that takes
+    minutes, and its steps are faster. auto: default on a GPU, off on a CPU."""
     sync_batch_norm: bool = False
     """Compute batch norm statistics over all GPUs instead of on each alone."""
     seed: Annotated[int, Range(0, 2**31 - 1, "a whole number from 0 to 2147483647")] = 0

@@ -158,7 +158,7 @@ def test_one_that_goes_wrong_later_is_left_at_the_next_report(lines, monkeypatch
 def test_the_mode_is_left_to_the_device_and_the_network():
     ours = build_model(ModelConfig(width=0.1, num_crops=1), L)
     theirs = GlobalLocal(a_stream(), a_stream(), ModelConfig(num_crops=2, crop_seconds=0.25))
-    assert mode_for(OptimConfig(), GPU, ours) == "regions"
+    assert mode_for(OptimConfig(), GPU, ours) == "default"
     assert mode_for(OptimConfig(), GPU, theirs) == "default"
     assert mode_for(OptimConfig(), CPU, ours) == "off"
     assert mode_for(OptimConfig(sync_batch_norm=True), GPU, ours) == "off"
