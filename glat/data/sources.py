@@ -19,6 +19,7 @@ from .packs.read import PackedClips, is_pack, load_packs, open_packs
 from .packs.read import recordings as packed_recordings
 from .packs.windows import drawn
 from .parallel import local_processes
+from .recordings.annotations import is_annotated
 from .recordings.audio import read_clips
 from .recordings.audioset import with_display_names
 from .recordings.encoded import EncodedClips, encoded_from_manifest, encoded_from_tar
@@ -214,7 +215,7 @@ class _Asked:
     def kind(self) -> str:
         """What ``--data`` holds, after a look at the flags that only some kinds take."""
         kind, labels = _kind(self.data), self.config.labels
-        if labels is not None and kind != _PACKS and not (kind == _RECORDINGS and self.data.is_file()):
+        if labels is not None and kind != _PACKS and not (self.data.is_file() and is_annotated(self.data)):
             raise UserError(
                 f"--labels {labels} names the classes of packs, and --data {self.data} holds {kind}; leave it out"
             )
