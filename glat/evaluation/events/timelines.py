@@ -125,11 +125,12 @@ def timelines(scored: Scored, crop_samples: int, evidence: str) -> Iterator[Time
         if evidence == "crops":
             yield _of_crops(crop_probs, scored.crop_classes[row], starts, crop_samples, valid, rate)
             continue
-        probs, clip_probs = _sigmoid(scored.frame_logits[row]), scored.probs["global"][row]
+        probs = _sigmoid(scored.frame_logits[row])
         if evidence == "sharpened":
+            clip_probs = scored.probs["global"][row]
             probs = np.asarray(sharpened(probs, clip_probs, crop_probs, starts, crop_samples, S), np.float64)
         elif evidence == "weighted":
-            probs = np.sqrt(probs * clip_probs)
+            probs = np.sqrt(probs * scored.probs["global"][row])
         kept = starts_of_frames < valid
         yield Timeline(np.append(starts_of_frames[kept], valid) / rate, probs[kept])
 
