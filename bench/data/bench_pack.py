@@ -10,8 +10,8 @@ import pytest
 import soundfile
 import soxr
 
+from glat.data.packs.filling import Shard, write_shard
 from glat.data.packs.read import open_packs
-from glat.data.packs.write import Shard, write_shard
 from glat.data.recordings.audio import to_int16
 from glat.data.recordings.recording import Recording
 

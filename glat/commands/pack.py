@@ -8,7 +8,8 @@ import tyro
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..data.packs.cutting import Cutting, cutting_for
-from ..data.packs.write import CLIPS, SKIPPED, pack
+from ..data.packs.tables import CLIPS, SKIPPED
+from ..data.packs.write import pack
 from ..data.parallel import Part
 from ..errors import UserError
 from ..terminal import Console

@@ -22,6 +22,7 @@ import glat.data
 from glat.commands.check_data import CheckData
 from glat.commands.pack import Pack
 from glat.data.packs import write
+from glat.data.packs.filling import write_shard
 from glat.errors import UserError
 from glat.settings.training import parse_train_config
 from glat.tagging.reading import FileSource
@@ -208,7 +209,7 @@ def test_every_command_says_the_same(name, tmp_path, monkeypatch, capsys, train,
     data = case.make(tmp_path / "set")
     is_pack = data.suffix == ".h5"
     # In this process: workers take seconds to start.
-    monkeypatch.setattr(write, "_write_shards", lambda tasks, *_: [write.write_shard(task) for task in tasks])
+    monkeypatch.setattr(write, "write_shards", lambda tasks, *_: [write_shard(task) for task in tasks])
     if case.error:
         commands = [
             lambda: checked(data, case, tmp_path, capsys),

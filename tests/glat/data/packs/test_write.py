@@ -17,8 +17,9 @@ import pytest
 import soundfile
 import soxr
 
+from glat.data.packs.filling import Shard, WriteError, write_shard
 from glat.data.packs.read import open_packs
-from glat.data.packs.write import Shard, _WriteError, pack, write_shard
+from glat.data.packs.write import pack
 from glat.data.parallel import Part
 from glat.data.recordings.audio import to_int16
 from glat.data.recordings.manifest import Manifest, read_manifest
@@ -231,7 +232,7 @@ def test_a_shard_is_whole_or_an_error_wherever_there_was_no_room_for_a_moment(ta
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, unlimited[1]))
         try:
             write_shard(shard)
-        except _WriteError:
+        except WriteError:
             outcomes.append("error")
             assert not shard.path.exists()
         else:

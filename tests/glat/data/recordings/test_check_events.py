@@ -9,6 +9,7 @@ from sounds import noise
 from glat.commands.check_data import CheckData
 from glat.commands.pack import Pack
 from glat.data.packs import write as write_packs
+from glat.data.packs.filling import write_shard
 
 RATE = 8_000
 
@@ -74,7 +75,7 @@ def test_events_are_counted_and_what_is_odd_is_named(folder, capsys, monkeypatch
 
 def test_packs_of_events_are_checked_by_window(folder, capsys, monkeypatch):
     # In this process: workers take seconds to start.
-    monkeypatch.setattr(write_packs, "_write_shards", lambda tasks, *_: [write_packs.write_shard(t) for t in tasks])
+    monkeypatch.setattr(write_packs, "write_shards", lambda tasks, *_: [write_shard(t) for t in tasks])
     table = write(folder)
     Pack(out=folder / "packs", data=table, clip_seconds=10.0, sample_rate=RATE, workers=1)()
     assert "12 clips, windows of 4 recordings in" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from glat.data.clips import Event, Origin
 from glat.data.loading.batches import Loading, choose_loader
 from glat.data.loading.samplers import build_sampler
 from glat.data.packs import write
+from glat.data.packs.filling import write_shard
 from glat.data.packs.read import open_packs
 from glat.data.packs.write import pack
 from glat.data.recordings.decoding import UnreadableAudio
@@ -49,7 +50,7 @@ def table(tmp_path_factory):
 @pytest.fixture
 def in_process(monkeypatch):
     """Packing without workers, which take seconds to start."""
-    monkeypatch.setattr(write, "_write_shards", lambda tasks, *_: [write.write_shard(task) for task in tasks])
+    monkeypatch.setattr(write, "write_shards", lambda tasks, *_: [write_shard(task) for task in tasks])
 
 
 def read(data, **options):
