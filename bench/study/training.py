@@ -18,7 +18,7 @@ from glat.config import DataConfig, OptimConfig
 from glat.data import Batch, Clips, ClipSource, Data, load
 from glat.data.loading.samplers import RowStream, build_sampler
 from glat.data.soundscapes.mix import Mixer
-from glat.data.sources import RECORDED_EVENTS
+from glat.data.sources.load import RECORDED_EVENTS
 from glat.errors import UserError
 from glat.evaluation.metrics import evaluate_scores
 from glat.evaluation.score import CropHits, crop_hits, score

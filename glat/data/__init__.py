@@ -5,7 +5,7 @@ from .loading.batches import batches, choose_loader
 from .recordings.audio import read_audio
 from .recordings.decoding import UnreadableAudio
 from .soundscapes.mix import Mixer
-from .sources import load, load_for_evaluation
+from .sources.load import load, load_for_evaluation
 from .targets import Targets
 
 __all__ = [

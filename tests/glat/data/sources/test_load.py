@@ -124,7 +124,7 @@ def test_clip_seconds_pads_and_cuts(folder):
 def test_no_readable_file_is_an_error(folder):
     for path in folder.rglob("*.wav"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"none of 10 recordings can be read \(one of them: .*\.wav: cannot be decoded"):
+    with pytest.raises(UserError, match=r"none of 10 recordings can be read \(one of them: .*\.wav: is empty"):
         read(folder)
 
 

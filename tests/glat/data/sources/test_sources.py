@@ -12,12 +12,13 @@ import soundfile
 import torch
 from sounds import encoded, noise, opened, write_tar
 
-from glat.data import Clips, Event, sources
+from glat.data import Clips, Event
 from glat.data.packs.read import PackedClips
 from glat.data.packs.write import pack
 from glat.data.parallel import cores
 from glat.data.recordings.encoded import EncodedClips
 from glat.data.recordings.manifest import read_manifest
+from glat.data.sources import memory
 from glat.errors import UserError
 
 RATE = 32_000
@@ -162,8 +163,8 @@ def test_eval_data_may_lack_classes_and_may_not_have_others(kinds, tmp_path):
 
 def test_recordings_stay_files_where_they_would_take_too_much_memory(kinds, monkeypatch):
     needed = 2 * 12 * SECONDS * RATE
-    for memory, kept in ((needed * 4, Clips), (needed * 4 - 4, EncodedClips)):
-        monkeypatch.setattr(sources, "_memory_bytes", lambda memory=memory: memory)
+    for room, kept in ((needed * 4, Clips), (needed * 4 - 4, EncodedClips)):
+        monkeypatch.setattr(memory, "memory_bytes", lambda room=room: room)
         assert isinstance(read(kinds["csv"]).train, kept)
         assert isinstance(read(kinds["csv"], loader="memory").train, Clips)
         assert isinstance(read(kinds["csv"], loader="soundfile").train, EncodedClips)
@@ -189,8 +190,8 @@ def test_a_bad_file_is_left_out_and_moves_no_other(kinds, tmp_path, loader):
 
 def test_processes_of_a_run_share_the_memory_and_the_cores(kinds, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)), raising=False)
-    held = 2 * SECONDS * RATE * len(read_manifest(kinds["csv"]).recordings) / sources._MEMORY_SHARE
-    monkeypatch.setattr(sources, "_memory_bytes", lambda: 1.5 * held)
+    held = 2 * SECONDS * RATE * len(read_manifest(kinds["csv"]).recordings) / memory.SHARE
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 1.5 * held)
     for processes, source, each in ((1, Clips, 16), (2, EncodedClips, 8), (32, EncodedClips, 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         assert isinstance(read(kinds["csv"]).train, source)

@@ -1,0 +1,1 @@
+"""What ``--data`` may be, opened for training and for the evaluation."""
