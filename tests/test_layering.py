@@ -52,8 +52,8 @@ ROOMS = [
     *("config", "machine", "ranks", "regions"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs", "sharpening"),
     *("data.targets", "data.parallel", "data.names", "data.remote", "data.stamps", "data.clips", "data.labels"),
-    *("data.recordings", "data.windows", "data.packs", "data.soundscapes", "data.loading"),
-    *("data.recordings.check", "data.sources", "data"),  # the check reads packs, too
+    *("data.recordings", "data.windows", "data.packs", "data.checks", "data.soundscapes", "data.loading"),
+    *("data.sources", "data"),
     *("evaluation", "runs", "settings", "outputs", "sweep", "hub"),
     *("export", "tagging", "plots", "training"),
     "demo",

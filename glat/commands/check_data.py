@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..data.checks.events import facts_of
+from ..data.checks.report import Report
+from ..data.checks.rules import judge
+from ..data.checks.sounds import Sound, divide, listen, listen_to_packs, usable
 from ..data.clips import Skipped
 from ..data.packs.read import is_pack, open_packs, recordings, split_rows
-from ..data.recordings.check import Report, Sound, divide, judge, listen, listen_to_packs, usable
-from ..data.recordings.check_events import facts_of
 from ..data.recordings.manifest import split
 from ..data.recordings.recording import Recording
 from ..errors import UserError

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .recording import Sounding
+from ..recordings.recording import Sounding
 
 FEW_EVENTS = 10
 FRAME_SECONDS = 0.32  # of most of the networks
