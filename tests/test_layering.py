@@ -49,7 +49,7 @@ def sources(folder: str, package: str) -> list[tuple[Path, str]]:
 # A room may import itself and the rooms before it; a module belongs to the room with the longest name it lies in.
 ROOMS = [
     *("text", "flags", "errors", "arguments", "urls", "terminal", "files", "hub.fetch"),
-    *("config", "machine", "ranks", "regions"),
+    *("fields", "config", "machine", "ranks", "regions"),
     *("frontend", "pooling", "losses", "backbones", "model", "inference", "costs", "sharpening"),
     *("data.targets", "data.parallel", "data.names", "data.remote", "data.stamps", "data.clips", "data.labels"),
     *("data.recordings", "data.windows", "data.packs", "data.checks", "data.soundscapes", "data.loading"),

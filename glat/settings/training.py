@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import FLAG, PRESET, PRESETS, Kind, TrainConfig, check, from_json, kinds_of, to_json, what_is_wanted
+from ..config import FLAG, PRESET, PRESETS, TrainConfig, check, from_json, to_json
 from ..errors import UserError
+from ..fields import Kind, kinds_of, what_is_wanted
 from ..urls import DATASET, url_of
 from .files import Entries, Entry, Items, Node, Scalar, SettingsFile, read
 

@@ -15,12 +15,12 @@ from glat.config import (
     TrainConfig,
     check,
     from_json,
-    kinds_of,
     to_json,
 )
 from glat.data.loading.batches import LOADERS
 from glat.data.loading.samplers import SAMPLERS
 from glat.errors import UserError
+from glat.fields import kinds_of
 from glat.pooling import POOLINGS
 from glat.settings.training import parse_train_config
 

@@ -118,7 +118,7 @@ BOMB = "a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n"
         ("num_crops: {a: 1}", ":1: num_crops is names and values; wanted one value"),
         ("amp: maybe", ":1: amp is 'maybe'; wanted True or False"),
         ("amp: 1", ":1: amp is '1'; wanted True or False"),
-        ("compile: on", ":1: compile is 'on'; choose one of auto, off, default"),
+        ("compile: on", ":1: compile is 'on'; choose one of auto, off, regions, default"),
         (
             "logger: [tensorboard, wand]",
             ":1: logger is tensorboard, wand; choose one of tensorboard, wandb, mlflow, none",
