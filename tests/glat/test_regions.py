@@ -7,7 +7,7 @@ from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
 from glat.backbones import BACKBONES
-from glat.backbones.between import relu
+from glat.backbones.between import norm_relu, relu
 from glat.config import ModelConfig, OptimConfig
 from glat.data import Batch
 from glat.model import build_model
@@ -82,6 +82,23 @@ def test_relu_takes_its_gradient_from_what_it_puts_out(dropout):
     assert kept.any() == (dropout < 1)
     (grad,) = torch.autograd.grad(out.sum(), x)
     torch.testing.assert_close(grad, torch.where(kept, scale, 0.0))
+
+
+def test_batch_norm_s_statistics_are_not_rounded_in_bfloat16():
+    torch.manual_seed(0)
+    x = (0.5 * torch.randn(4, 8, 20, 16) + 3 * torch.randn(8, 1, 1)).to(memory_format=torch.channels_last).bfloat16()
+    grad = torch.randn_like(x)
+
+    def of_weight(dtype):
+        norm = nn.BatchNorm2d(8).to(torch.float64 if dtype == torch.float64 else torch.float32)
+        norm_relu(norm, x.to(dtype)).backward(grad.to(dtype))
+        return norm.weight.grad.double()
+
+    exact, eager = of_weight(torch.float64), of_weight(torch.bfloat16)
+    with Regions(lambda function: torch.compile(function, dynamic=True)).entered():
+        compiled = of_weight(torch.bfloat16)
+    assert (eager - exact).norm() < 1e-4 * exact.norm()
+    assert (compiled - exact).norm() < 1e-4 * exact.norm()
 
 
 def test_a_region_of_a_module_counts_its_batches():
