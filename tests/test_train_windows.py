@@ -87,6 +87,21 @@ def test_windows_and_recordings_are_counted_and_events_scored(run, table, monkey
     assert json.loads(out.read_text())["hits"]["crops"] > 0
 
 
+def test_one_recording_has_no_intervals(run, table, monkeypatch, capsys):
+    one = table.with_name("one.csv")
+    rows = table.read_text().splitlines()
+    one.write_text("\n".join([rows[0], *(row for row in rows if row.startswith("4.wav"))]))
+    out = run[0].parent / "one.json"
+    assert glat(monkeypatch, "evaluate", "--run", run[0], "--data", one, "--no-events", "--json", out) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of 1 recording," in said
+    assert "no intervals: all that is scored is one recording" in said
+    assert "in brackets" not in said
+    found = json.loads(out.read_text())
+    assert found["resamples"] == 0
+    assert found["streams"]["fused"]["intervals"] is None
+
+
 def test_other_times_are_other_recordings(run, table):
     folder, _ = run
     config = open_run(folder).config

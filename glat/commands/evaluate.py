@@ -15,7 +15,7 @@ from ..data.packs.read import is_pack
 from ..errors import UserError
 from ..evaluation.events.counts import sed_scores_eval
 from ..evaluation.events.report import EventReport, event_report
-from ..evaluation.report import ScoreReport, report
+from ..evaluation.report import ScoreReport, independent, report
 from ..evaluation.score import Scored, remarks, score
 from ..evaluation.thresholds import best_thresholds
 from ..files import to_json_text, writing
@@ -121,16 +121,20 @@ def _evaluate(command: Evaluate) -> int:
     )
     skipped += tuple(lost)
     assert scored is not None  # one process
-    found = report(scored, model.crop_samples, command.resamples, command.seed)
+    resamples = command.resamples
+    if resamples and independent(scored.clips) == 1:
+        resamples = 0
+        notes.append("no intervals: all that is scored is one recording; give --data with more, or other --eval-folds")
+    found = report(scored, model.crop_samples, resamples, command.seed)
     of_run = f"{command.named}{', its best evaluation' if command.best else ''}"
     pooled = f"crops pooled by {command.crop_pooling}, " if command.crop_pooling else ""
     console.print(f"{of_run}, {pooled}{machine.device_name(device)}, {precision.reason}")
     console.print(f"{found.evaluation.counted()}, SHA-256 of their names {found.evaluation.clips_sha256}")
     console.print(found.table())
-    if command.resamples:
+    if resamples:
         of_what = "clips" if found.evaluation.recordings is None else "recordings, with all of their windows"
-        console.print(f"in brackets: 95 % over {command.resamples} resamples of the {of_what}")
-    when = _event_report(command, opened, scored, model.crop_samples) if in_time else None
+        console.print(f"in brackets: 95 % over {resamples} resamples of the {of_what}")
+    when = _event_report(command, opened, scored, model.crop_samples, resamples) if in_time else None
     if when is not None:
         console.print(when.table())
         notes += when.remarks()
@@ -177,14 +181,14 @@ def _scores_events(command: Evaluate, clips: ClipSource, notes: list[str]) -> bo
     return True
 
 
-def _event_report(command: Evaluate, opened: run.Run, scored: Scored, crop_samples: int) -> EventReport:
+def _event_report(command: Evaluate, opened: run.Run, scored: Scored, crop_samples: int, resamples: int) -> EventReport:
     """At the thresholds by which glat tag finds events: those that the run keeps for these weights."""
     kept = read_thresholds(opened.folder)
     if kept is not None and kept.weights != (run.BEST_WEIGHTS if command.best else run.WEIGHTS):
         kept = None
     by_class = {label: found.threshold for label, found in kept.frames.items()} if kept is not None else None
     thresholds = None if by_class is None else thresholds_of(by_class, opened.classes).astype(np.float64)
-    return event_report(scored, crop_samples, thresholds, command.resamples, command.seed)
+    return event_report(scored, crop_samples, thresholds, resamples, command.seed)
 
 
 def _check(command: Evaluate) -> None:

@@ -114,6 +114,11 @@ def report(scored: Scored, crop_samples: int, resamples: int, seed: int) -> Scor
     )
 
 
+def independent(clips: ClipSource) -> int:
+    """How many things a resample draws: clips, or recordings with all of their windows."""
+    return len(clips) if clips.origins is None else len({origin.recording for origin in clips.origins})
+
+
 def _drawn(clips: ClipSource, resamples: int, seed: int) -> NDArray[np.float32]:
     """How often each clip counts in each resample, [M, R]: windows of one recording are drawn together."""
     if clips.origins is None:

@@ -52,7 +52,8 @@ class Evaluation:
         """What was scored, in words: "51 windows of 10 s, of 6 recordings"."""
         if self.recordings is None:
             return f"{self.clips} clips of {self.starts.clip_seconds:g} s"
-        return f"{self.clips} windows of {self.starts.clip_seconds:g} s, of {self.recordings} recordings"
+        of = "1 recording" if self.recordings == 1 else f"{self.recordings} recordings"
+        return f"{self.clips} windows of {self.starts.clip_seconds:g} s, of {of}"
 
     def to_json(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """As plain types: the scores of each stream and class, and the names of the classes that were left out."""

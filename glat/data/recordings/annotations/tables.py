@@ -130,6 +130,8 @@ def read_events(table: Path, format: Format, files: Files, gathered: Gathered, o
             shift=None if is_nothing(shift) else shift,
             fold=(clean(cell(columns.fold)) or None) if columns.fold >= 0 else None,
         )
+    if not paths and own is not None:
+        gathered.recording(own)  # a table without selections, of a recording without events
 
 
 def _rows(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:

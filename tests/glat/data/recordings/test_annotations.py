@@ -133,6 +133,14 @@ def test_a_selection_table_has_a_selection_once_whatever_its_views(folder):
     assert not found.skipped
 
 
+def test_a_table_without_selections_is_a_recording_without_events(folder):
+    (folder / "a.Table.1.selections.txt").write_text(f"{RAVEN}\tSpecies\n1\tView\t1\t0\t0.5\t1\t2\tdog\n")
+    (folder / "sub" / "b.Table.1.selections.txt").write_text(f"{RAVEN}\tSpecies\n")
+    found = read_manifest(folder)
+    assert soundings(found) == {"a.wav": [("dog", 0, 0.5)], "sub/b.flac": []}
+    assert not found.skipped
+
+
 def test_selections_in_several_files_need_the_offset_in_each(folder):
     rows = [
         "1\tSpectrogram 1\t1\t0.1\t0.5\t0\t9\tD:\\card\\a.wav\ta.wav\t{}\twren\n",
