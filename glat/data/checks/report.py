@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..clips import Skipped, fingerprint
-from ..windows.grid import MOST_UNHEARD
+from ..windows.grid import heard_in_windows
 from .events import CLIP_SECONDS, Annotated, facts_of
 from .sounds import Sound, usable
 
@@ -56,8 +56,7 @@ class Report:
         """Whether long recordings are heard whole, as `load` decides it."""
         seconds = [sound.seconds for side in self.sides() for sound in usable(side)]
         unheard = sum(max(0.0, s - CLIP_SECONDS) for s in seconds)
-        is_long = unheard > MOST_UNHEARD * sum(seconds)
-        return self.windows == "on" or self.annotated() is not None or (self.windows == "auto" and is_long)
+        return heard_in_windows(self.windows, self.annotated() is not None, unheard, sum(seconds))
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Usable clips for training and for the evaluation by class."""

@@ -16,7 +16,7 @@ from ..parallel import in_parallel
 from ..recordings.audio import Clip, read_clip
 from ..recordings.decoding import UnreadableAudio, read_header
 from ..recordings.recording import Recording
-from ..windows.grid import MOST_UNHEARD, count_windows, window_name
+from ..windows.grid import count_windows, heard_in_windows, window_name
 from ..windows.timeline import Timeline
 
 COLUMNS = ("start", "event_row", "event_label", "event_onset", "event_offset")  # of shards of windows
@@ -75,17 +75,14 @@ class Cutting:
 def cutting_for(
     recordings: Sequence[Recording], cutting: Cutting, windows: str, workers: int | None
 ) -> tuple[Cutting | None, list[int]]:
-    """Whether recordings are to be packed in windows, as ``--windows`` says, and how many each has.
-
-    auto: where times are known, or where more than a third of the audio would be cut off.
-    """
+    """Whether recordings are to be packed in windows, see `heard_in_windows`, and how many each has."""
     pieces = any(recording.offset >= 0 for recording in recordings)  # of saved data sets beginnings are heard
     if windows == "off" or (windows == "auto" and pieces):
         return None, []
     seconds = np.array(in_parallel(lambda i: _seconds(recordings[i]), len(recordings), workers))
     unheard = np.maximum(0, seconds - cutting.clip_seconds).sum()
     strong = any(recording.soundings is not None for recording in recordings)
-    if not (windows == "on" or strong or unheard > MOST_UNHEARD * seconds.sum()):
+    if not heard_in_windows(windows, strong, unheard, seconds.sum()):
         return None, []
     return cutting, [cutting.count(length) for length in seconds.tolist()]
 

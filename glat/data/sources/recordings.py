@@ -14,8 +14,8 @@ from ..recordings.encoded import EncodedClips, encoded_from_manifest
 from ..recordings.recording import Recording
 from ..recordings.saved import is_saved
 from ..targets import Targets
-from ..windows.grid import MOST_UNHEARD
-from ..windows.open import open_windows, totals_of, unheard_share
+from ..windows.grid import heard_in_windows
+from ..windows.open import open_windows, totals_of
 from ..windows.source import Opened
 from .asked import Asked
 
@@ -46,7 +46,8 @@ def open_recordings(asked: Asked, recordings: Sequence[Recording], classes: tupl
         return _as_clips(asked, recordings, classes, None)
     encoded = _encoded(asked, recordings, classes)
     listed: EncodedClips = encoded.recordings
-    if asked.config.windows == "on" or strong or unheard_share(listed) > MOST_UNHEARD:
+    total = int(totals_of(listed).sum())
+    if heard_in_windows(asked.config.windows, strong, total - int(listed.lengths.sum()), total):
         return _in_windows(asked, [recordings[i] for i in encoded.kept], encoded)
     return _as_clips(asked, recordings, classes, encoded)
 

@@ -1,7 +1,18 @@
 """Where windows lie, what they are called, and when recordings are heard in them."""
 
-MOST_UNHEARD = 1 / 3  # of weakly labelled audio: beyond, windows are heard unless the user says otherwise
 _MARK = "#t="
+
+
+def heard_in_windows(windows: str, strong: bool, unheard: float, total: float) -> bool:
+    """Whether recordings are heard in windows.
+
+    Args:
+        windows: "on", "off", or "auto": where times are known, or more than a third of the audio would go unheard.
+        strong: whether the times of events are known.
+        unheard, total: how much of the audio is beyond the first clip of its recording, of how much, in one unit.
+    """
+    # In whole samples or seconds no product rounds: 5 of 15 are not more than a third.
+    return windows == "on" or (windows == "auto" and bool(strong or 3 * unheard > total))
 
 
 def count_windows(total: int, clip_samples: int, least_rest: int) -> int:

@@ -19,11 +19,6 @@ from .source import Opened, Windows, WindowsInMemory, WindowsOfFiles
 from .timeline import Timeline
 
 
-def unheard_share(encoded: EncodedClips) -> float:
-    """The share of all audio that is not heard where the beginning of each recording is."""
-    return 1 - float(encoded.lengths.sum() / totals_of(encoded).sum())
-
-
 def totals_of(encoded: EncodedClips) -> NDArray[np.int64]:
     """Samples of whole recordings at the source's rate, as their headers say."""
     return resampled_length(encoded.frames, encoded.rates_hz.astype(np.int64), encoded.sample_rate_hz)

@@ -6,6 +6,8 @@ import soundfile
 import torch
 from sounds import noise, opened
 
+from glat.data.checks.rules import judge
+from glat.data.checks.sounds import listen
 from glat.data.clips import Event, Origin
 from glat.data.loading.batches import Loading, choose_loader
 from glat.data.loading.samplers import build_sampler
@@ -179,6 +181,20 @@ def test_flags_that_do_not_go_with_times_are_refused(table):
     ]:
         with pytest.raises(UserError, match=message):
             read(table, **options)
+
+
+@pytest.mark.parametrize(("seconds", "in_windows"), [(15.0, False), (15.1, True)])
+def test_reading_packing_and_checking_agree_where_about_a_third_goes_unheard(tmp_path, in_process, seconds, in_windows):
+    for label in ("cat", "dog"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for i in range(2):
+            soundfile.write(tmp_path / "set" / label / f"{i}.wav", noise(seconds, 1_000, seed=i), 1_000)
+    options = {"clip_seconds": 10.0, "sample_rate_hz": 1_000}
+    manifest = read_manifest(tmp_path / "set")
+    packing = pack(tmp_path / "packs", manifest, **options, workers=1)
+    assert (read(tmp_path / "set", eval_folds=(), **options).evaluation.origins is not None) == in_windows
+    assert (packing.recordings is not None) == in_windows
+    assert judge(manifest.classes, listen(manifest.recordings), []).in_windows() == in_windows
 
 
 def test_packs_keep_windows_times_and_what_training_draws(table, tmp_path, in_process):
