@@ -100,7 +100,7 @@ def usage() -> str:
     """What `glat --help` prints."""
     lines = ["usage: glat COMMAND [flags]; glat COMMAND --help lists its flags", ""]
     for name, command in COMMANDS.items():
-        lines += textwrap.wrap(command.help, 100, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
+        lines += textwrap.wrap(command.help, 80, initial_indent=f"  {name:<12}", subsequent_indent=" " * 14)
     return "\n".join([*lines, "", "  --version   the version of glat"])
 
 

@@ -92,3 +92,7 @@ def test_an_installation_without_train_py_says_so(monkeypatch, capsys, tmp_path)
         cli.main()
     assert left.value.code == 2
     assert "has no train.py" in capsys.readouterr().err
+
+
+def test_help_fits_a_terminal_of_80_columns():
+    assert max(map(len, cli.usage().splitlines())) <= 80

@@ -7,7 +7,7 @@ import time
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
@@ -34,9 +34,9 @@ _LEAVE_SECONDS = 10.0  # for the batch that is being heard
 class Demo:
     """Open a page to try a model: drop or record a sound, see and hear what decided."""
 
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The folder of a training run, or a checkpoint of PANNs (.pth) or TALNet (.pt), used as both streams; hf://owner/name
-    on the Hugging Face Hub of either."""
+    of either on the Hugging Face Hub."""
     labels: Path | None = None
     """Class names of a checkpoint: AudioSet's class_labels_indices.csv, or a text file with one name per line."""
     best: bool = False

@@ -25,9 +25,9 @@ from .evaluate import Evaluate
 class Push:
     """Push a run onto the Hugging Face Hub, with a card written from it."""
 
-    run: tyro.conf.Positional[Path]
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The folder of a training run."""
-    name: tyro.conf.Positional[str]
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
     """Where to push it: owner/name."""
     best: bool = False
     """Push the weights of the run's best evaluation, in place of those of its last checkpoint."""
