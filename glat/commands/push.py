@@ -12,7 +12,7 @@ import tyro
 from ..errors import UserError
 from ..files import writing
 from ..hub.card import LICENSE, card
-from ..hub.fetch import HUB, INSTALL, parse
+from ..hub.fetch import INSTALL, NAME
 from ..hub.package import package
 from ..hub.push import CARD, push
 from ..runs.folder import Run, open_run
@@ -56,8 +56,7 @@ class Push:
 
 
 def _push(command: Push) -> int:
-    address = parse(HUB + command.name)
-    if address.revision or address.path:
+    if not NAME.fullmatch(command.name):
         raise UserError(f"{command.name} is no name of a repository; give owner/name, and a branch as --revision")
     if command.evaluation is not None and not command.score:
         raise UserError("--evaluation and --no-score exclude each other; give one")

@@ -22,9 +22,10 @@ RUN_FILES = (
 )
 HUB = "hf://"
 INSTALL = "it needs huggingface_hub: pip install 'glat[hub]'"
+NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)  # of a repository: owner/name
 # A revision is a branch, a tag or a commit; only those of pull requests hold slashes.
 _ADDRESS = re.compile(
-    r"hf://(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>refs/pr/\d+|[^/@]+))?(?:/(?P<path>[^@]+?))?/?", re.ASCII
+    rf"hf://(?P<name>{NAME.pattern})(?:@(?P<revision>refs/pr/\d+|[^/@]+))?(?:/(?P<path>[^@]+?))?/?", re.ASCII
 )
 
 

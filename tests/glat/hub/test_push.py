@@ -159,6 +159,13 @@ def test_a_second_push_removes_what_is_no_more_and_leaves_the_card(trained, hub,
     assert b"library_name: glat" in hub.files("me/birds")["README.md"]
 
 
+@pytest.mark.parametrize("name", ["birds", "hf://me/birds", "me/birds@v1"])
+def test_where_to_push_is_asked_for_as_it_is_typed(tmp_path, monkeypatch, capsys, name):
+    assert glat(monkeypatch, "push", tmp_path, name) == 2
+    said = f"error: {name} is no name of a repository; give owner/name, and a branch as --revision\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize(
     ("case", "message"),
     [
