@@ -20,7 +20,7 @@ from ..terminal import Console, Table
 
 @dataclass(frozen=True)
 class Export:
-    """Write a trained model as one file for other programs, compared with the run."""
+    """Write a trained model as one file for other programs (.onnx, .pt2), compared with the run."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The folder of a training run, or a checkpoint of PANNs (.pth) or TALNet (.pt), used as both streams; hf://owner/name
