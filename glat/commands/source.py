@@ -6,7 +6,7 @@ from typing import Literal
 
 from ..data.recordings.audioset import read_audioset, with_display_names
 from ..data.recordings.manifest import Manifest, read_manifest
-from ..data.recordings.tables import TableFormat
+from ..data.recordings.table_format import TableFormat
 from ..data.windows.timeline import MIN_OVERLAP_SECONDS
 from ..errors import UserError
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ..data import Skipped
 from ..data.recordings.folders import recordings_below
-from ..data.recordings.tables import SUFFIXES as _TABLES
+from ..data.recordings.table_format import SUFFIXES as _TABLES
+from ..data.recordings.table_format import delimiter_of
 from ..errors import UserError
 
 _LISTS = (".txt", ".lst", ".m3u", ".m3u8")
@@ -55,7 +56,7 @@ def _in_list(path: Path, suffix: str) -> Iterator[Path]:
                 lines = (line.strip() for line in stream)
                 names = [line for line in lines if line and not line.startswith("#")]
             else:
-                rows = csv.DictReader(stream, delimiter="," if suffix == ".csv" else "\t")
+                rows = csv.DictReader(stream, delimiter=delimiter_of(path))
                 columns = [(column or "").strip().casefold() for column in rows.fieldnames or []]
                 if "file" not in columns:
                     seen = ", ".join(columns)[:200] or "none"

@@ -81,7 +81,7 @@ def oddities(train: Sequence[Annotated], evaluation: Sequence[Annotated]) -> lis
     def length(s: Sounding) -> float:
         return s.offset_seconds - s.onset_seconds
 
-    outside = those(lambda r, s: s.onset_seconds >= r.seconds or s.offset_seconds < 0)
+    outside = those(lambda r, s: s.is_outside(r.seconds))
     cut = those(lambda r, s: s.offset_seconds >= 0 and (s.onset_seconds < 0 or r.seconds + 0.05 < s.offset_seconds))
     cut = tuple(name for name in cut if name not in set(outside))
     moments = those(lambda r, s: length(s) == 0)

@@ -8,12 +8,12 @@ from pathlib import Path
 from ...errors import UserError
 from ..clips import Skipped
 from .annotations import is_annotated, read_annotations
-from .annotations.tables import Format
 from .folders import HELP, read_folder
 from .negatives import with_negatives
 from .recording import Recording
 from .saved import is_saved, read_saved
-from .tables import SUFFIXES, TableFormat, read_table
+from .table_format import SUFFIXES, TableFormat
+from .tables import read_table
 
 _EVAL_SHARE = 0.2
 
@@ -65,8 +65,7 @@ def read_manifest(
                 raise UserError(f"--audio {audio} is where the files of a table lie; leave it out, or give a table")
             recordings, skipped = read_saved(data, table)
         elif is_annotated(data):
-            columns = Format(table.file_column, table.label_column, table.label_separator)
-            recordings, skipped = read_annotations(data, columns, audio)
+            recordings, skipped = read_annotations(data, table, audio)
         elif data.is_dir():
             if audio is not None:
                 raise UserError(f"--audio {audio} is where the files of a table lie; leave it out, or give a table")

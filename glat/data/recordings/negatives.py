@@ -10,8 +10,7 @@ from .annotations.files import Files, name_in
 from .annotations.tables import text_of
 from .folders import recordings_below
 from .recording import Recording
-
-_TABLES = (".csv", ".tsv", ".tab")
+from .table_format import SUFFIXES, delimiter_of
 
 
 def with_negatives(recordings: Sequence[Recording], negatives: Path) -> list[Recording]:
@@ -50,9 +49,9 @@ def with_negatives(recordings: Sequence[Recording], negatives: Path) -> list[Rec
 
 def _names(table: Path) -> list[str]:
     text = text_of(table)
-    if table.suffix.lower() not in _TABLES:
+    if table.suffix.lower() not in SUFFIXES:
         return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    rows = csv.DictReader(text.splitlines(), delimiter="," if table.suffix.lower() == ".csv" else "\t")
+    rows = csv.DictReader(text.splitlines(), delimiter=delimiter_of(table))
     column = next((name for name in rows.fieldnames or () if name.strip().casefold() in ("file", "filename")), None)
     if column is None:
         raise UserError(f"--negatives {table}: no column file; seen: {', '.join(rows.fieldnames or ())[:200]}")

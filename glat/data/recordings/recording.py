@@ -15,6 +15,10 @@ class Sounding:
     onset_seconds: float
     offset_seconds: float
 
+    def is_outside(self, seconds: float) -> bool:
+        """Whether nothing of it lies in a recording of this length."""
+        return self.onset_seconds >= seconds or self.offset_seconds < 0
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -14,7 +14,7 @@ from ...urls import DATASET
 from ..clips import Skipped
 from ..names import clean
 from .recording import Recording
-from .tables import TableFormat
+from .table_format import TableFormat
 
 _INFO, _STATE, _SPLITS = "dataset_info.json", "state.json", "dataset_dict.json"
 _TRAIN = "train"

@@ -2,7 +2,6 @@
 
 import csv
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
@@ -10,18 +9,9 @@ from ..clips import Skipped
 from ..names import clean
 from .annotations.files import there
 from .recording import Recording
+from .table_format import TableFormat, delimiter_of
 
-SUFFIXES = (".csv", ".tsv", ".tab")
 _LIKELY = {"file": ("filename", "path", "filepath", "fname", "audio"), "label": ("labels", "class", "category", "tags")}
-
-
-@dataclass(frozen=True)
-class TableFormat:
-    """How a table names its columns and joins its labels."""
-
-    file_column: str = "file"
-    label_column: str = "label"
-    label_separator: str = ";"
 
 
 def read_table(table: Path, format: TableFormat, audio: Path | None = None) -> tuple[list[Recording], list[Skipped]]:  # noqa: A002
@@ -42,7 +32,7 @@ def read_table(table: Path, format: TableFormat, audio: Path | None = None) -> t
         raise UserError("--label-separator is empty; give what joins several labels, such as ;")
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:  # -sig: spreadsheets write a byte-order mark
-            rows = csv.reader(stream, delimiter="," if table.suffix.lower() == ".csv" else "\t")
+            rows = csv.reader(stream, delimiter=delimiter_of(table))
             header = next(rows, [])
             columns = _columns(table, header, format)
             for row in rows:

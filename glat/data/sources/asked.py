@@ -12,7 +12,7 @@ from ..recordings.annotations import is_annotated
 from ..recordings.audioset import with_display_names
 from ..recordings.manifest import Manifest, read_manifest
 from ..recordings.saved import is_saved
-from ..recordings.tables import TableFormat
+from ..recordings.table_format import TableFormat
 from ..soundscapes.mix import Mixer, Pool, mix
 from .kinds import PACKS, RECORDINGS, kind_of
 from .memory import have_room

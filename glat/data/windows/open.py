@@ -80,7 +80,7 @@ def open_windows(
 
 def _outside(recording: Recording, seconds: float) -> tuple[str, ...]:
     """What to say of events outside of their recording; within() leaves them out, or cuts them."""
-    late = [s for s in recording.soundings or () if s.onset_seconds >= seconds or s.offset_seconds < 0]
+    late = [s for s in recording.soundings or () if s.is_outside(seconds)]
     if not late:
         return ()
     which = "1 event" if len(late) == 1 else f"{len(late)} events"

@@ -8,12 +8,12 @@ from ....errors import UserError
 from ...clips import Skipped
 from ..folders import AUDIO_SUFFIXES, recordings_below
 from ..recording import Recording
+from ..table_format import SUFFIXES, TableFormat
 from .files import Files, name_in
 from .gathered import Gathered
-from .tables import Format, has_times, read_events
+from .tables import has_times, read_events
 from .tracks import belongs_to, is_track, read_track
 
-SUFFIXES = (".csv", ".tsv", ".tab")
 _TEXT = ".txt"
 _MOST_LOOKED_AT = 200  # texts beside sounds that are no annotations
 
@@ -27,7 +27,7 @@ def is_annotated(data: Path) -> bool:
     return data.suffix.lower() in SUFFIXES and has_times(data)
 
 
-def read_annotations(data: Path, format: Format, audio: Path | None) -> tuple[list[Recording], list[Skipped]]:  # noqa: A002
+def read_annotations(data: Path, format: TableFormat, audio: Path | None) -> tuple[list[Recording], list[Skipped]]:  # noqa: A002
     """The recordings of a table, of a text, or of a folder with a text a recording.
 
     Args:
@@ -87,7 +87,7 @@ def _texts(root: Path, most: int | None = None) -> Iterator[Path]:
                     return
 
 
-def _read_folder(data: Path, root: Path, format: Format, gathered: Gathered) -> None:  # noqa: A002
+def _read_folder(data: Path, root: Path, format: TableFormat, gathered: Gathered) -> None:  # noqa: A002
     for text in _texts(data):
         files = Files(text.parent if root == data else root)
         own = _own(files, text)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ....errors import UserError
 from ...names import clean
+from ..table_format import TableFormat, delimiter_of
 from .files import Files
 from .gathered import Gathered
 from .times import base_and_unit, is_nothing
@@ -21,14 +22,6 @@ _FILES = (
 )
 _LABELS = ("event_label", "label", "labels", "class", "annotation", "species", "category", "event", "tag", "tags")
 _IN_FILE = "file_offset"  # Raven: the onset in the file, where Begin Time counts from the first of several
-
-
-class Format(NamedTuple):
-    """How a table names its columns and joins its labels, as flags say."""
-
-    file_column: str
-    label_column: str
-    label_separator: str
 
 
 class Columns(NamedTuple):
@@ -77,12 +70,11 @@ def has_times(table: Path) -> bool:
 
 def _delimiter(table: Path, header: str) -> str:
     """Spreadsheets of countries with decimal commas separate by semicolons."""
-    if table.suffix.lower() != ".csv":
-        return "\t"
-    return max(",;\t", key=header.count)
+    usual = delimiter_of(table)
+    return max(",;\t", key=header.count) if usual == "," else usual
 
 
-def read_events(table: Path, format: Format, files: Files, gathered: Gathered, own: Path | None) -> None:  # noqa: A002
+def read_events(table: Path, format: TableFormat, files: Files, gathered: Gathered, own: Path | None) -> None:  # noqa: A002
     """Read a table into `gathered`.
 
     Args:
@@ -146,7 +138,7 @@ def _rows(table: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"--data {table}: line {rows.line_num}: {error}; save it as UTF-8 CSV or TSV") from error
 
 
-def _columns(table: Path, header: list[str], format: Format, own: Path | None) -> Columns:  # noqa: A002
+def _columns(table: Path, header: list[str], format: TableFormat, own: Path | None) -> Columns:  # noqa: A002
     names = [clean(column).casefold() for column in header]
     bases = [base_and_unit(column) for column in names]
 

@@ -7,7 +7,7 @@ import soundfile
 from glat.data.recordings.audioset import with_display_names
 from glat.data.recordings.manifest import read_manifest
 from glat.data.recordings.recording import Sounding
-from glat.data.recordings.tables import TableFormat
+from glat.data.recordings.table_format import TableFormat
 from glat.errors import UserError
 
 RATE = 8_000

@@ -10,7 +10,7 @@ from cases.containers import encoded, sound
 from glat.data.recordings import foreign
 from glat.data.recordings.manifest import read_manifest, split
 from glat.data.recordings.recording import Recording
-from glat.data.recordings.tables import TableFormat
+from glat.data.recordings.table_format import TableFormat
 from glat.errors import UserError
 
 

@@ -14,7 +14,7 @@ from trained import glat, train_here
 
 from glat.data.packs.read import open_packs
 from glat.data.recordings.manifest import read_manifest
-from glat.data.recordings.tables import TableFormat
+from glat.data.recordings.table_format import TableFormat
 from glat.errors import UserError
 
 LABELS = [["cat"], ["dog"], ["cat", "dog"], [], ["dog"], ["cat"], ["dog"], ["cat"]]
