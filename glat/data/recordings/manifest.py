@@ -53,13 +53,15 @@ def read_manifest(
         not installed.
 
     Raises:
-        UserError: `data` does not exist or is neither folder nor table; nothing is listed; folders that divide the
-            recordings and are no classes; a table that lacks a column, has it twice, cannot be parsed, or lists a file
-            twice with different labels or folds; times that are none.
+        UserError: `data` does not exist or is neither folder nor table; `audio` is no folder; nothing is listed;
+            folders that divide the recordings and are no classes; a table that lacks a column, has it twice, cannot be
+            parsed, or lists a file twice with different labels or folds; times that are none.
     """
     try:
         if not (data.exists() or is_saved(data)):
             raise UserError(f"--data {data}: no such file or folder; {HELP}")
+        if audio is not None and not audio.is_dir():
+            raise UserError(f"--audio {audio}: no such folder; give the one that holds the recordings")
         if is_saved(data):
             if audio is not None:
                 raise UserError(f"--audio {audio} is where the files of a table lie; leave it out, or give a table")

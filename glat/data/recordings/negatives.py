@@ -48,11 +48,12 @@ def with_negatives(recordings: Sequence[Recording], negatives: Path) -> list[Rec
 
 
 def _names(table: Path) -> list[str]:
-    text = text_of(table)
+    text = text_of(table, "--negatives")
     if table.suffix.lower() not in SUFFIXES:
         return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     rows = csv.DictReader(text.splitlines(), delimiter=delimiter_of(table))
     column = next((name for name in rows.fieldnames or () if name.strip().casefold() in ("file", "filename")), None)
     if column is None:
-        raise UserError(f"--negatives {table}: no column file; seen: {', '.join(rows.fieldnames or ())[:200]}")
+        seen = ", ".join(rows.fieldnames or ())[:200]
+        raise UserError(f"--negatives {table}: no column file; seen: {seen}; call the column of the paths file")
     return [name for row in rows if (name := (row[column] or "").strip())]

@@ -49,8 +49,6 @@ class Files:
 
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
-        if not self.folder.is_dir():
-            raise UserError(f"--audio {self.folder}: no such folder; give the one that holds the recordings")
         found: dict[str, list[Path]] = {}
         for path in recordings_below(self.folder)[0]:
             for key in {_key(path.name), _key(path.stem)}:

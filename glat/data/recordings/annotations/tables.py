@@ -39,8 +39,11 @@ class Columns(NamedTuple):
     size: int  # of the header
 
 
-def text_of(table: Path) -> str:
+def text_of(table: Path, flag: str = "--data") -> str:
     """What a table holds, with or without a byte-order mark, as UTF-8 or (Excel's "Unicode text") UTF-16.
+
+    Args:
+        flag: which named the table, for the error.
 
     Raises:
         UserError: neither.
@@ -50,7 +53,7 @@ def text_of(table: Path) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise UserError(f"--data {table}: is no UTF-8 text ({error}); save it as UTF-8") from error
+        raise UserError(f"{flag} {table}: is no UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def has_times(table: Path) -> bool:

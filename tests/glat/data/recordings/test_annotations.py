@@ -186,3 +186,17 @@ def test_negatives_are_recordings_of_no_class_beside_weak_labels_too(folder):
     ]
     with pytest.raises(UserError, match="holds no recording that --data does not list"):
         read(folder, "t.csv", "file,label\nsub/b.flac,dog\na.wav,cat\n", negatives=folder)
+
+
+def test_an_error_names_the_flag_that_is_wrong(folder):
+    table = "file,label\nsub/b.flac,dog\n"
+    for content, wanted in [
+        ("é\n".encode("latin-1"), "--negatives .*n.csv: is no UTF-8 text"),
+        (b"wave\nx.wav\n", "--negatives .*n.csv: no column file; seen: wave; call"),
+    ]:
+        (folder / "n.csv").write_bytes(content)
+        with pytest.raises(UserError, match=wanted):
+            read(folder, "t.csv", table, negatives=folder / "n.csv")
+    for text in (table, "file,onset,offset,label\nb.flac,0,1,dog\n"):
+        with pytest.raises(UserError, match="^--audio .*nowhere: no such folder; give"):
+            read(folder, "t.csv", text, audio=folder / "nowhere")
