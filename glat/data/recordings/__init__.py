@@ -1,1 +1,1 @@
-"""Sound files: listing, labels, decoding, resampling, and what is wrong with them."""
+"""Sound files: listing, labels, decoding and resampling."""
