@@ -127,6 +127,20 @@ def test_where_the_run_s_data_is_gone_sounds_are_made_and_it_says_so(run, monkey
     assert found.waves.shape == (9, 16_000)
 
 
+def test_the_run_s_recordings_are_found_where_its_table_lies_apart_from_them(tmp_path):
+    from glat.config import DataConfig
+    from glat.export.sounds import of_run
+
+    (tmp_path / "audio").mkdir()
+    for name in "ab":
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", sounds.noise(2, 32_000), 32_000)
+    table = tmp_path / "tables" / "events.tsv"
+    table.parent.mkdir()
+    table.write_text("filename\tonset\toffset\tevent_label\na.wav\t0\t1\tx\nb.wav\t0\t1\ty\n")
+    config = DataConfig(data=table, audio=tmp_path / "audio", clip_seconds=0.5)
+    assert of_run(config, 0, 32_000, 16_000).what == "8 clips of the run's data and a clip of silence"
+
+
 def test_a_file_that_says_something_else_is_not_kept(run, tmp_path, monkeypatch, capsys):
     usual = write.write_pt2
 

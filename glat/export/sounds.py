@@ -80,6 +80,9 @@ def _opened(config: DataConfig, seed: int, sample_rate_hz: int) -> ClipSource:
         label_column=config.label_column,
         label_separator=config.label_separator,
         label_threshold=config.label_threshold,
+        audio=config.audio,
+        windows=config.windows,
+        min_overlap=config.min_overlap,
         clip_seconds=config.clip_seconds,
         eval_folds=() if config.eval_data else config.eval_folds,
     )
