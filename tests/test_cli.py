@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -96,3 +97,10 @@ def test_an_installation_without_train_py_says_so(monkeypatch, capsys, tmp_path)
 
 def test_help_fits_a_terminal_of_80_columns():
     assert max(map(len, cli.usage().splitlines())) <= 80
+
+
+@pytest.mark.parametrize("extra", ["events", "dev"])
+def test_event_metrics_get_a_setuptools_that_has_pkg_resources(extra):
+    # dcase_util, which sed_scores_eval brings, imports it; without it `pip install 'glat[events]'` changes nothing.
+    extras = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert {"sed_scores_eval>=0.0.4", "setuptools<82"} <= set(extras["optional-dependencies"][extra])
