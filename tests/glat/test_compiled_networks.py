@@ -70,7 +70,9 @@ def test_the_comparison_itself(name):
 def test_a_step_of_every_network_by_regions(name, dtype):
     step, inputs = case(name)
     step.to(memory_format=torch.channels_last)  # as in a run
-    assert_compiles_to_eagers_gradients(step, inputs, dtype, floor=DEEP_FLOOR, by_regions=True)
+    wave, targets = inputs
+    likewise = [(wave + torch.randint_like(wave, -1, 2), targets) for _ in range(3)]
+    assert_compiles_to_eagers_gradients(step, inputs, dtype, floor=DEEP_FLOOR, by_regions=True, likewise=likewise)
 
 
 @pytest.mark.compiled
