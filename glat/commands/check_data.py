@@ -52,6 +52,11 @@ class CheckData(SourceFlags):
             raise UserError("--eval-data and --eval-folds exclude each other; give one")
         if self.label_threshold is not None and not 0 < self.label_threshold <= 1:
             raise UserError(f"--label-threshold {self.label_threshold:g}; give a probability above 0, such as 0.5")
+        if self.label_threshold is not None and not any(p and is_pack(p) for p in (self.data, self.eval_data)):
+            raise UserError(
+                f"--label-threshold {self.label_threshold:g} is for soft labels of packs, and --data {self.data} holds "
+                "none; leave it out"
+            )
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}; give 1 or more, or leave it out for one a core")
         output = None

@@ -227,3 +227,9 @@ def test_esc10_passes_as_it_is(esc10, tmp_path):
     status, report = check(esc10, tmp_path, eval_folds=("4",))
     assert status == 0
     assert report["clips"]["eval"]["count"] == 80
+
+
+def test_a_threshold_of_soft_labels_is_refused_where_there_are_none(tmp_path):
+    (tmp_path / "set.csv").write_text("file,label\na.wav,a\n")
+    with pytest.raises(UserError, match=r"--label-threshold 0\.5 is for soft labels of packs"):
+        CheckData(data=tmp_path / "set.csv", label_threshold=0.5)()
