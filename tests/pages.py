@@ -37,9 +37,17 @@ class Command(NamedTuple):
 def commands(page: Path) -> Iterator[Command]:
     """Those in a page's blocks of bash, in their order."""
     for reason, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
+        line = ""
+        for next_line in block.replace("\\\n", " ").splitlines(keepends=True):
+            line += next_line
+            try:
+                words = shlex.split(line, comments=True)
+            except ValueError:  # a quotation that ends on another line
+                continue
+            if words:
                 yield Command(shlex.join(words), words, reason or None)
+            line = ""
+        assert not line, f"{page.name}: {line}"
 
 
 def block(page: str, language: str) -> str:
@@ -72,12 +80,15 @@ def make_world(folder: Path) -> None:
     table = "file,label,fold\n" + "".join(f"{file},{label},{fold}\n" for file, label, fold in here)
     for name in ("esc10.csv", "other.csv", "more.csv"):
         (folder / name).write_text(table)
-    (folder / "list.txt").write_text("street.wav\ncard/a/0.wav\n")
+    _make_events(folder)
+    (folder / "list.txt").write_text("street.wav\ncard/0.wav\n")
     soundfile.write(folder / "street.wav", sound("a", 9, 3.0), 32_000)
-    for name in ("card/a", "archive", "field"):
+    for name in ("card", "archive", "field"):
         (folder / name).mkdir(parents=True)
         for i in range(3):
             soundfile.write(folder / name / f"{i}.wav", sound(CLASSES[i], i, 2.0), 32_000)
+    for i in range(3):
+        (folder / "card" / f"{i}.txt").write_text("".join(f"0.1\t1.5\t{label}\n" for label in CLASSES))
     (folder / "esc10.yaml").write_text(block("training.md", "yaml").replace("../recordings/", ""))
     _make_audioset(folder)
     _make_weights(folder)
@@ -86,9 +97,23 @@ def make_world(folder: Path) -> None:
         train_here(*data, *SECONDS, "--iterations", 2, "--run-dir", folder / run)
 
 
+def _make_events(folder: Path) -> None:
+    """Recordings of 4 s, of which two seconds sound, in a table of DCASE's columns with folds."""
+    rows = ["filename\tonset\toffset\tevent_label\tfold\n"]
+    for fold in ("train", "eval"):
+        for label in CLASSES:
+            name = f"{fold}-{label}.wav"
+            soundfile.write(folder / name, np.pad(sound(label, 3, 2.0), 32_000), 32_000)
+            rows.append(f"{name}\t1.0\t3.0\t{label}\t{fold}\n")
+    (folder / "long.tsv").write_text("".join(rows))
+
+
 def _make_audioset(folder: Path) -> None:
     names = "".join(f"{k},/m/{k},{label}\n" for k, label in enumerate(CLASSES))
     (folder / "class_labels_indices.csv").write_text("index,mid,display_name\n" + names)
+    (folder / "mid_to_display_name.tsv").write_text("".join(f"/m/{k}\t{label}\n" for k, label in enumerate(CLASSES)))
+    strong = "".join(f"some-{i:06d}_0\t0.2\t0.8\t/m/{k}\n" for i in range(8) for k in range(8))
+    (folder / "strong.tsv").write_text("segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n" + strong)
     for part, table in (("", "segments"), ("balanced", "balanced_train_segments"), ("eval", "eval_segments")):
         (folder / "wav" / part).mkdir(parents=True, exist_ok=True)
         lines = ["# YTID, start_seconds, end_seconds, positive_labels\n"]

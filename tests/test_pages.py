@@ -50,6 +50,8 @@ def run(words, parse_alone, monkeypatch):
             assert target in rules(), target
         case ["pip" | "ssh" | "hf", *_]:
             pass
+        case ["python", "-c", program]:
+            exec(compile(program, "<page>", "exec"), {})
         case ["python", "-m", module, *_] if module.startswith("bench."):
             path = ROOT.joinpath(*module.split("."))
             assert path.with_suffix(".py").is_file() or path.joinpath("__main__.py").is_file(), module
