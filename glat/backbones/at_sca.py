@@ -49,21 +49,12 @@ class SpatialChannelAttention(nn.Module):
                 nn.init.xavier_uniform_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        # No regions: of open sizes and bfloat16, Inductor 2.13 made gradients of this that were not finite.
-        x, over_channels, over_bins = self.by_channel(x)
-        return self.by_place(x, self.region(over_channels), self.onset(over_bins))
-
-    def by_channel(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """X', its mean and maximum over the channels [B, 2, T, F], and over frequency, too [B, 2, T]."""
+        # No `glat.regions`: of open sizes and bfloat16, Inductor 2.13 made gradients of this that were not finite.
         by_mean, by_max = (self.excite(F.relu(self.squeeze(s))) for s in (x.mean((2, 3)), largest(x.flatten(2), 2)))
         x = x * self.gate(by_mean + by_max)[:, :, None, None]
-        over_channels = torch.stack([x.mean(1), largest(x, 1)], dim=1)
-        over_bins = torch.stack([over_channels[:, 0].mean(2), largest(over_channels[:, 1], 2)], dim=1)
-        return x, over_channels, over_bins
-
-    def by_place(self, x: Tensor, region_logits: Tensor, onset_logits: Tensor) -> Tensor:
-        """X' gated by logits [B, 1, T, F] and [B, 1, T]."""
-        return x * self.gate(region_logits) * self.gate(onset_logits)[..., None]
+        over_channels = torch.stack([x.mean(1), largest(x, 1)], dim=1)  # [B, 2, T, F]
+        over_bins = torch.stack([over_channels[:, 0].mean(2), largest(over_channels[:, 1], 2)], dim=1)  # [B, 2, T]
+        return x * self.gate(self.region(over_channels)) * self.gate(self.onset(over_bins))[..., None]
 
     def gate(self, logits: Tensor) -> Tensor:
         return self.scale * logits.sigmoid()

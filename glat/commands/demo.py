@@ -9,22 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 from matplotlib import colormaps
 
-from .. import __version__, machine
+from .. import __version__
 from ..config import CropPooling
 from ..demo.answer import Limits
 from ..demo.server import DemoServer
 from ..demo.table import FORMATS
 from ..errors import UserError
 from ..tagging.formats import text_format
-from ..tagging.loading import load
 from ..tagging.tagger import OVERLAP, Tagger
 from ..terminal import Console
 from ..text import shown
 from ..urls import url_of
+from .heard import load_tagger
 
 PORT = 8642
 _LEAVE_SECONDS = 10.0  # for the batch that is being heard
@@ -82,7 +81,7 @@ def _demo(command: Demo) -> int:
     said = Console(stderr=True, soft_wrap=True)
     limits = Limits(round(command.max_mb * 1e6), command.max_minutes * 60)
     with DemoServer(command.host, command.port, limits) as server:
-        server.tagger = tagger = _load(command)
+        server.tagger = tagger = load_tagger(command, command.source, command.normalise_with)
         server.about = _about(command, tagger, limits)
         said.print(f"{_named(command)} is at {server.url}, until Ctrl-C")
         if not server.is_local():
@@ -109,24 +108,6 @@ def _leave(server: DemoServer, said: Console) -> None:
     if server.turns.busy:
         sys.stderr.flush()
         os._exit(0)
-
-
-def _load(command: Demo) -> Tagger:
-    device = machine.pick_device()
-    return load(
-        command.source,
-        labels=command.labels,
-        best=command.best,
-        crop_pooling=command.crop_pooling,
-        streams=command.streams,
-        overlap=command.overlap,
-        device=device,
-        dtype=machine.pick_precision(command.amp, device).dtype or torch.float32,
-        batch_size=command.batch_size,
-        allow_code=command.allow_code.split(",") if command.allow_code else (),
-        normalise_with=command.normalise_with,
-        sharpen=command.sharpen,
-    )
 
 
 def _named(command: Demo) -> str:

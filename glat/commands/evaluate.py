@@ -23,7 +23,7 @@ from ..hub.fetch import parse
 from ..outputs import PICTURE, Kind, Output, read_by
 from ..plots.style import PICTURES
 from ..runs import folder as run
-from ..runs.thresholds import Thresholds, read_thresholds, write_thresholds
+from ..runs.thresholds import Thresholds, thresholds_of_weights, write_thresholds
 from ..tagging.events import thresholds_of
 from ..terminal import Console, Table
 from ..text import CsvWriter
@@ -183,11 +183,8 @@ def _scores_events(command: Evaluate, clips: ClipSource, notes: list[str]) -> bo
 
 def _event_report(command: Evaluate, opened: run.Run, scored: Scored, crop_samples: int, resamples: int) -> EventReport:
     """At the thresholds by which glat tag finds events: those that the run keeps for these weights."""
-    kept = read_thresholds(opened.folder)
-    if kept is not None and kept.weights != (run.BEST_WEIGHTS if command.best else run.WEIGHTS):
-        kept = None
-    by_class = {label: found.threshold for label, found in kept.frames.items()} if kept is not None else None
-    thresholds = None if by_class is None else thresholds_of(by_class, opened.classes).astype(np.float64)
+    kept = thresholds_of_weights(opened.folder, run.BEST_WEIGHTS if command.best else run.WEIGHTS)
+    thresholds = None if kept is None else thresholds_of(kept.of_frames(), opened.classes).astype(np.float64)
     return event_report(scored, crop_samples, thresholds, resamples, command.seed)
 
 

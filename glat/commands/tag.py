@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
 import tyro
 
-from .. import machine
 from ..config import CropPooling
 from ..data.parallel import Part
 from ..errors import UserError
@@ -15,10 +13,11 @@ from ..hub.fetch import local
 from ..plots.style import PICTURES
 from ..tagging.formats import FormatName
 from ..tagging.listing import list_recordings
-from ..tagging.loading import load, needs_normaliser
+from ..tagging.loading import needs_normaliser
 from ..tagging.reading import FileSource
 from ..tagging.tagger import OVERLAP, Tagger
 from ..terminal import Console
+from .heard import load_tagger
 from .tag_progress import TagProgress, audio_time, clock
 from .tag_work import Work, is_folder
 
@@ -176,23 +175,8 @@ def _check_plot(command: Tag, recordings: int) -> None:
 def _load(command: Tag, files: list[Path], said: Console) -> Tagger:
     source = command.run or command.weights
     assert source is not None
-    device = machine.pick_device()
-    precision = machine.pick_precision(command.amp, device)
     estimated = command.weights is not None and needs_normaliser(command.weights)
-    tagger = load(
-        source,
-        labels=command.labels,
-        best=command.best,
-        crop_pooling=command.crop_pooling,
-        streams=command.streams,
-        overlap=command.overlap,
-        device=device,
-        dtype=precision.dtype or torch.float32,
-        batch_size=command.batch_size,
-        allow_code=command.allow_code.split(",") if command.allow_code else (),
-        normalise_with=files if estimated else (),
-        sharpen=command.sharpen,
-    )
+    tagger = load_tagger(command, source, files if estimated else ())
     if command.weights is not None:
         how = "as the global stream alone" if command.streams == "global" else "as both streams"
         said.print(f"{source} {how}, without training" + ("; normaliser estimated from these recordings" * estimated))

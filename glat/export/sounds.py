@@ -1,7 +1,7 @@
 """Clips to compare an exported model on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,18 +73,15 @@ def _opened(config: DataConfig, seed: int, sample_rate_hz: int) -> ClipSource:
 
     Soundscapes that the run mixed are not mixed again: the events that they are made of are sounds enough.
     """
-    asked = DataConfig(
+    asked = replace(
+        config,
         data=config.eval_data or config.data,
-        labels=config.labels,
-        file_column=config.file_column,
-        label_column=config.label_column,
-        label_separator=config.label_separator,
-        label_threshold=config.label_threshold,
-        audio=config.audio,
-        windows=config.windows,
-        min_overlap=config.min_overlap,
-        clip_seconds=config.clip_seconds,
+        eval_data=None,
         eval_folds=() if config.eval_data else config.eval_folds,
+        negatives=None,
+        mix=False,
+        train_clips=DataConfig.train_clips,
+        eval_clips=DataConfig.eval_clips,
     )
     return load_for_evaluation(asked, sample_rate_hz, loader="soundfile", seed=seed)[0]
 

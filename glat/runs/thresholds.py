@@ -21,6 +21,14 @@ class Thresholds:
     clips_sha256: str  # of their names
     weights: str  # the file that they are of
 
+    def of_frames(self) -> dict[str, float]:
+        """By class, for the frames."""
+        return {label: found.threshold for label, found in self.frames.items()}
+
+    def of_tags(self) -> dict[str, float]:
+        """By class, for the tags."""
+        return {label: found.threshold for label, found in self.tags.items()}
+
 
 def write_thresholds(folder: Path, thresholds: Thresholds) -> None:
     """Keep thresholds with a run, in place of those it has."""
@@ -51,6 +59,12 @@ def read_thresholds(folder: Path) -> Thresholds | None:
             f"{path} is damaged ({error}); find the thresholds anew with glat evaluate --run {folder} --thresholds, or "
             "remove the file"
         ) from None
+
+
+def thresholds_of_weights(folder: Path, weights: str) -> Thresholds | None:
+    """The thresholds of a run, as `read_thresholds`; None also where they are of the run's other weights."""
+    found = read_thresholds(folder)
+    return found if found is not None and found.weights == weights else None
 
 
 def read_threshold_table(text: str) -> float | dict[str, float]:

@@ -15,7 +15,7 @@ from ..hub.fetch import local
 from ..model import GlobalLocal
 from ..runs.folder import BEST_WEIGHTS, WEIGHTS, open_run
 from ..runs.pretrained import read_pretrained
-from ..runs.thresholds import read_thresholds
+from ..runs.thresholds import thresholds_of_weights
 from ..runs.weights import load_model
 from .events import thresholds_of
 from .hearing import Streams
@@ -76,9 +76,7 @@ def load(
         opened = open_run(source).pooled_by(crop_pooling)
         model = load_model(opened, BEST_WEIGHTS if best else WEIGHTS, allow_code)
         classes, clip_samples = opened.classes, opened.clip_samples
-        thresholds = read_thresholds(source)
-        if thresholds is not None and thresholds.weights != (BEST_WEIGHTS if best else WEIGHTS):
-            thresholds = None  # they are of the run's other weights
+        thresholds = thresholds_of_weights(source, BEST_WEIGHTS if best else WEIGHTS)
         origin = Origin.of_run(opened, BEST_WEIGHTS if best else WEIGHTS)
     else:
         if best:
@@ -87,8 +85,8 @@ def load(
         clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
         origin = Origin(source)
     # Those of a run are of its frames as they are.
-    by_frames = {label: t.threshold for label, t in thresholds.frames.items()} if thresholds and not sharpen else None
-    by_tags = {label: t.threshold for label, t in thresholds.tags.items()} if thresholds else None
+    by_frames = thresholds.of_frames() if thresholds and not sharpen else None
+    by_tags = thresholds.of_tags() if thresholds else None
     where = machine.pick_device() if device is None else _device(device)
     return Tagger(
         model,
