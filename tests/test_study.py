@@ -222,7 +222,9 @@ def test_the_command_scores_when_by_every_evidence_and_writes_its_part_of_the_pa
     assert command.main(["when", "--out", str(out), "--to", str(tmp_path), "--resamples", "5"]) == 0
     found = json.loads((tmp_path / "study" / when.RESULTS).read_text(encoding="utf-8"))
     evidence = [f"fine-glat/{each}" for each in when.SCORED]
-    evidence += [f"fine-glat{when.RELEASED}/{each}" for each in ("crops", "sharpened")]
+    evidence += [
+        f"{row}/{each}" for row in (f"fine-glat{when.RELEASED}", "fine-pool-max") for each in ("crops", "sharpened")
+    ]
     assert set(found["rows"]) == {
         f"{each}/{metric}" for each in (*evidence, "fine-frames-attention/frames") for metric in when.METRICS
     }
@@ -241,6 +243,17 @@ def test_whole_recordings_fill_more_of_a_clip_than_cut_ones(esc10):
         return np.mean([event.offset_seconds - event.onset_seconds for event in events])
 
     assert mean_seconds("cut") < 3 < mean_seconds("whole")
+
+
+def test_a_plan_of_before_a_field_counts_and_one_with_another_value_does_not():
+    job = next(job for job in JOBS if job.name == "pool-max")
+    (noted,) = job.plan()
+    assert job.is_of([noted])
+    older = {name: value for name, value in noted.items() if name != "clip_pooling"}
+    assert job.is_of([older])
+    assert not job.is_of([noted | {"clip_pooling": "max"}])
+    assert not job.is_of([older | {"of_a_newer_study": 1}])
+    assert not job.is_of([noted, noted])
 
 
 def test_every_row_of_the_plan_is_trained_once_a_seed_and_agrees_with_its_neighbours():

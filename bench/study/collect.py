@@ -56,7 +56,7 @@ def finished(out: Path, may_be_empty: bool = False) -> list[Run]:
             if not (folder / RESULT).exists():
                 continue
             result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-            if result["plan"] != job.plan():
+            if not job.is_of(result["plan"]):
                 raise UserError(f"{folder} was trained by another plan; remove it, or choose another --out")
             found.append(Run.read(job, seed, result, folder / SCORES))
     if not found and not may_be_empty:

@@ -1,6 +1,6 @@
 """The study's plan: its rows, grouped into jobs, and their sizes."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +74,7 @@ class Job:
     """Rows that one process trains together.
 
     All of them share one global stream: no gradient reaches it from a local stream, so it learns the same beside any of
-    them, and beside none (``test_study.py`` shows it to the last bit). A row that shares its weights is alone in a job.
+    them, and beside none (``test_study.py`` shows it to the last bit). A row that does reach it is alone in a job.
     """
 
     name: str
@@ -88,6 +88,11 @@ class Job:
     def plan(self) -> list[dict[str, Any]]:
         """What its rows are, as plain types: noted with a run, which counts for this plan alone."""
         return [asdict(row) for row in self.rows]
+
+    def is_of(self, plan: list[dict[str, Any]]) -> bool:
+        """Whether a noted plan is this one; what a row of an older plan does not name has its default."""
+        known = {each.name for each in fields(Row)}
+        return all(known.issuperset(row) for row in plan) and tuple(Row(**row) for row in plan) == self.rows
 
     @property
     def network(self) -> str:
@@ -172,8 +177,8 @@ JOBS = (
     Job("counts", COUNTS, SEEDS),
     Job("lengths", LENGTHS, SEEDS),
     *(Job(row.name, (row,), (0,)) for row in RATES),
-    Job("fine", (fine(ALONE), fine(GLAT)), SEEDS),
-    Job("fine-pool-max", (fine(POOL_MAX),), SEEDS),
+    Job("fine", (fine(ALONE), fine(GLAT), fine(POOL_MAX)), SEEDS),
+    Job("fine-longer", (fine(LONGER),), SEEDS),
     *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
 

@@ -146,7 +146,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         learner.load_state_dict(state["learner"])
         sampler.restore(state["sampler"])
         set_random_state([state["random"]], 0)
-        if state["plan"] != json.dumps(job.plan()):
+        if not job.is_of(json.loads(state["plan"])):
             raise UserError(f"{folder} holds a checkpoint of another plan; go on with that, or choose another --out")
         first, seconds, curve = state["step"], state["seconds"], state["curve"]
         commits = sorted({*commits, *state["commits"]})
