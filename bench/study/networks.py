@@ -1,4 +1,4 @@
-"""The study's networks: the library's, on a coarser log-mel at 16 kHz, so that two cores can train them."""
+"""The study's networks: the library's own, and on a coarser log-mel at 16 kHz, so that two cores can train them."""
 
 from torch import nn
 
@@ -52,4 +52,10 @@ class CoarseResNet38(ResNet38):
         _coarsen(self)
 
 
-NETWORKS = {"cnn10": CoarseCNN10, "cnn10-fine": FineCNN10, "resnet38": CoarseResNet38}
+# The last is the library's as it is: 32 kHz, hops of 10 ms, 64 mel bins.
+NETWORKS = {
+    "cnn10": CoarseCNN10,
+    "cnn10-fine": FineCNN10,
+    "resnet38": CoarseResNet38,
+    "cnn10-paper": CNN10,
+}

@@ -89,12 +89,15 @@ def trained(job: Job, seed: int, scale: Scale, num_classes: int, folder: Path) -
 
 
 @cache
-def soundscapes(data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: int = 0) -> Data[Clips]:
+def soundscapes(
+    data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: int = 0, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> Data[Clips]:
     """The study's clips, the same for all seeds and for all rows of the same sounds.
 
     Args:
         data: None: synthesised events, which are whole in any case.
         mix: another number mixes other clips from the same recordings.
+        sample_rate_hz: of the networks that hear them.
     """
     folds = ("4",) if data is not None else ()
     whole = replace(RECORDED_EVENTS if data is not None else Mixer(), event_seconds=None)
@@ -107,7 +110,7 @@ def soundscapes(data: Path | None, scale: Scale, sounds: Sounds = "cut", mix: in
         eval_clips=scale.eval_clips,
     )
     mixer = whole if sounds == "whole" else None
-    return load(config, SAMPLE_RATE_HZ, seed=mix, mixer=mixer)  # type: ignore[return-value]  # they lie in memory
+    return load(config, sample_rate_hz, seed=mix, mixer=mixer)  # type: ignore[return-value]  # they lie in memory
 
 
 def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, say: Callable[[str], None]) -> None:
@@ -122,7 +125,8 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     for path in folder.iterdir():  # what is left of another run: what was derived of it, or half a checkpoint
         if path.name != CHECKPOINT:
             path.unlink()
-    clips = soundscapes(data, scale, job.first.sounds)
+    rate = NETWORKS[job.network].sample_rate_hz
+    clips = soundscapes(data, scale, job.first.sounds, sample_rate_hz=rate)
     facts = versions()  # of the code that is loaded: a checkout during the run changes what git says
     device = pick_device()
     precision = pick_precision(True, device)
