@@ -43,15 +43,21 @@ class Row:
     schedule: float = 1.0
     """Steps, in multiples of the study's; the learning rate's schedule is stretched with them."""
     learning_rate: float = LEARNING_RATE
-    crops: Literal["selected", "random", "events"] = "selected"
-    """Crops where the global stream puts them, anywhere, or on the clip's true events."""
+    crops: Literal["selected", "random", "events", "novel", "shifted", "lengths"] = "selected"
+    """Crops where the global stream puts them, anywhere, or on the clip's true events; novel, shifted, lengths: see
+    `recipes`."""
     num_crops: int = 5
     crop_seconds: float = 3.0
     suppress: Literal["none", "released", "crop"] = "none"
     rank_by: Literal["clip", "frame_max"] = "clip"
     share_weights: bool = False
-    crop_pooling: Literal["max_mean", "max", "linear"] = "max_mean"
-    """What pools the crops' scores, in training too; the paper: 0.5 (max + mean)."""
+    shared: Literal["nothing", "all but the head", "convolutions"] = "nothing"
+    """What of two networks is one, where not all is."""
+    distil: Literal["nothing", "clip", "frames"] = "nothing"
+    """What of the global stream learns from the local one's scores; see `recipes`."""
+    crop_pooling: Literal["max_mean", "max", "linear", "features"] = "max_mean"
+    """What pools the crops' scores, in training too; the paper: 0.5 (max + mean). features: the network pools the
+    frames of all crops as if they were one clip."""
     clip_pooling: ClipPooling = "own"
     """What pools the frames' scores into the clip's, in training too; own: max + mean of the features, as in PANNs."""
     sounds: Sounds = "cut"
@@ -65,8 +71,13 @@ class Row:
             suppress=self.suppress,
             rank_by=self.rank_by,
             share_weights=self.share_weights,
-            crop_pooling=self.crop_pooling,
+            crop_pooling="max" if self.crop_pooling == "features" else self.crop_pooling,
         )
+
+    @property
+    def reaches_the_global_stream(self) -> bool:
+        """Whether training it gives another global stream than training the backbone alone."""
+        return self.share_weights or self.shared != "nothing" or self.distil != "nothing"
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,21 @@ POOLED = tuple(
     replace(ALONE, name=f"frames-{name}", title=f"backbone alone, frames pooled: {name}", clip_pooling=name)
     for name in ("max", "average", "linear", "exponential", "attention")
 )
+# For a better recipe, all at the compute of GL-AT (N tau is 15 s): other crops than the paper's, pooled by maximum;
+OTHER_CROPS = (
+    replace(POOL_MAX, name="long-crops", title="three crops of 5 s", num_crops=3, crop_seconds=5.0),
+    replace(POOL_MAX, name="novel", title="crops ranked by class and novelty", crops="novel"),
+    replace(POOL_MAX, name="shifted", title="crops shifted at random in training", crops="shifted"),
+    replace(POOL_MAX, name="lengths", title="crops of 1.5, 3 or 4.5 s in training", crops="lengths"),
+    replace(POOL_MAX, name="pool-features", title="crops pooled by their features", crop_pooling="features"),
+)
+# streams that learn from each other.
+COUPLED = (
+    replace(POOL_MAX, name="heads", title="one network with two heads", shared="all but the head"),
+    replace(POOL_MAX, name="norms", title="one network's convolutions, two norms and heads", shared="convolutions"),
+    replace(POOL_MAX, name="distil-clip", title="the fused score teaches the global stream", distil="clip"),
+    replace(POOL_MAX, name="distil-frames", title="crops teach the global stream's frames", distil="frames"),
+)
 RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
 
 SEEDS = (0, 1, 2)
@@ -179,6 +205,8 @@ JOBS = (
     *(Job(row.name, (row,), (0,)) for row in RATES),
     Job("fine", (fine(ALONE), fine(GLAT), fine(POOL_MAX)), SEEDS),
     Job("fine-longer", (fine(LONGER),), SEEDS),
+    Job("fine-crops", tuple(map(fine, OTHER_CROPS)), (FOUND_ON,)),
+    *(Job(row.name, (row,), (FOUND_ON,)) for row in map(fine, COUPLED)),
     *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
 

@@ -34,6 +34,7 @@ from glat.training.learner import Learner
 
 from .networks import NETWORKS, SAMPLE_RATE_HZ
 from .plan import Job, Row, Scale, Sounds
+from .recipes import CropsOfSeveralLengths, NovelCrops, PooledFeatures, ShiftedCrops, partly_shared, taught
 from .variants import EventCrops, RandomCrops, placements
 
 RESULT, SCORES, WEIGHTS, CHECKPOINT = "result.json", "scores.npz", "weights.pt", "checkpoint.pt"
@@ -41,6 +42,16 @@ CLIP_SECONDS = 10.0
 EVALUATED_AT_ONCE = 50
 
 Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+KINDS = {
+    "selected": GlobalLocal,
+    "random": RandomCrops,
+    "events": EventCrops,
+    "novel": NovelCrops,
+    "shifted": ShiftedCrops,
+    "lengths": CropsOfSeveralLengths,
+}
 
 
 class Streams(nn.Module):
@@ -63,11 +74,14 @@ class Streams(nn.Module):
 
         self.global_ = stream(0)
         self.models = nn.ModuleDict()
-        kinds = {"selected": GlobalLocal, "random": RandomCrops, "events": EventCrops}
+        self.distil = job.first.distil
         for row in job.rows:
             if row.two_streams:
                 local_ = self.global_ if row.share_weights else stream(1)
-                self.models[row.name] = kinds[row.crops](self.global_, local_, row.model())
+                if row.shared != "nothing":
+                    local_ = partly_shared(self.global_, local_, row.shared)
+                kind = PooledFeatures if row.crop_pooling == "features" else KINDS[row.crops]
+                self.models[row.name] = kind(self.global_, local_, row.model())
 
     def forward(self, batch: Batch) -> Losses:
         features = self.global_.frame_features(to_float(batch.wave))
@@ -78,6 +92,8 @@ class Streams(nn.Module):
             assert isinstance(model, GlobalLocal)
             scores = model.hear_crops(features, clip_logits, batch.wave, batch.lengths)
             on_crops = on_crops + local_bce(scores.crop_logits, batch.targets, model.config.crop_pooling)
+            if self.distil != "nothing":
+                on_clips = on_clips + taught(model, self.distil, features, scores, batch)
         return Losses(on_clips + on_crops, on_clips, on_crops / max(1, len(self.models)))
 
 

@@ -18,25 +18,29 @@ from glat.model import GlobalLocal
 Placement = tuple[list[int], list[int]]  # classes and starts in samples, N each
 
 
-class RandomCrops(GlobalLocal):
-    """Crops of the selected classes, each anywhere in the clip with equal chance; other places at each hearing.
+class Drawn(GlobalLocal):
+    """Crops with something random; what is drawn is the same with every seed of the study, in the same order."""
 
-    The places are the same with every seed of the study, in the same order.
-    """
-
-    calls: Tensor  # in the state dict: a run that goes on draws the places that it would have drawn
+    calls: Tensor  # in the state dict: a run that goes on draws what it would have drawn
 
     def __init__(self, global_: Backbone, local_: Backbone, config: ModelConfig) -> None:
         super().__init__(global_, local_, config)
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
 
+    def draw(self) -> np.random.Generator:
+        """Of this call."""
+        self.calls += 1
+        return np.random.default_rng([self.training, int(self.calls)])
+
+
+class RandomCrops(Drawn):
+    """Crops of the selected classes, each anywhere in the clip with equal chance; other places at each hearing."""
+
     @torch.no_grad()
     def select(self, features: Tensor, wave: Tensor, lengths: Tensor | None) -> tuple[Crops, Tensor]:
         crops, frame_logits = super().select(features, wave, lengths)
-        self.calls += 1
-        rng = np.random.default_rng([self.training, int(self.calls)])
-        starts = rng.integers(0, wave.shape[1] - self.crop_samples + 1, crops.starts.shape)
-        return _cut(wave, crops.classes, torch.from_numpy(starts).to(wave.device), self.crop_samples), frame_logits
+        starts = self.draw().integers(0, wave.shape[1] - self.crop_samples + 1, crops.starts.shape)
+        return cut(wave, crops.classes, torch.from_numpy(starts).to(wave.device), self.crop_samples), frame_logits
 
 
 class EventCrops(GlobalLocal):
@@ -49,7 +53,7 @@ class EventCrops(GlobalLocal):
         _, frame_logits = super().select(features, wave, lengths)
         found = [self.placements[_key(clip)] for clip in wave.cpu().numpy()]
         classes, starts = (torch.tensor(column, device=wave.device) for column in zip(*found, strict=True))
-        return _cut(wave, classes, starts, self.crop_samples), frame_logits
+        return cut(wave, classes, starts, self.crop_samples), frame_logits
 
 
 def placements(clips: ClipSource, num_crops: int, crop_samples: int) -> dict[bytes, Placement]:
@@ -74,7 +78,8 @@ def _key(wave: NDArray[np.int16]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(wave).data, digest_size=16).digest()
 
 
-def _cut(wave: Tensor, classes: Tensor, starts: Tensor, crop_samples: int) -> Crops:
+def cut(wave: Tensor, classes: Tensor, starts: Tensor, crop_samples: int) -> Crops:
+    """Crops of waves [B, S] at given starts [B, N], whose peaks are not known."""
     source = starts[:, :, None] + torch.arange(crop_samples, device=wave.device)
     audio = to_float(wave[:, None].expand(-1, starts.shape[1], -1).gather(2, source))
     return Crops(audio, classes, starts, torch.full(starts.shape, torch.nan, device=wave.device))

@@ -88,6 +88,10 @@ def evidence_of(row: Row) -> Iterator[tuple[str, Sequence[str]]]:
     if row.name == f"{FINE}glat":
         yield row.name, SCORED
         yield row.name + RELEASED, ("crops", "sharpened")
+    elif row.crop_pooling == "features":
+        return  # its local stream says nothing of single crops
+    elif row.reaches_the_global_stream:
+        yield row.name, EVIDENCE
     elif row.two_streams:
         yield row.name, ("crops", "sharpened")
     elif row.name != f"{FINE}alone":
