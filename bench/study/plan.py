@@ -19,6 +19,8 @@ class Scale:
     width: float = 0.125
     points: int = 10
     """Evaluations of a run."""
+    mix: int = 0
+    """Of `training.soundscapes`: another number mixes other clips from the same recordings."""
 
 
 FULL = Scale()

@@ -1,6 +1,7 @@
 """Train a job: a global stream and the local streams of its rows, with evaluations on the way; resumes after a stop."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from glat.backbones import Backbone
 from glat.config import DataConfig, OptimConfig
 from glat.data import Batch, Clips, ClipSource, Data, load
 from glat.data.loading.samplers import RowStream, build_sampler
@@ -30,6 +32,7 @@ from glat.machine import device_name, keep_freed_memory, pick_device, pick_preci
 from glat.model import GlobalLocal
 from glat.ranks import ALONE
 from glat.runs.checkpoints import random_state, set_random_state
+from glat.training.compiling import CompiledStep, mode_for
 from glat.training.learner import Learner
 
 from .networks import NETWORKS, SAMPLE_RATE_HZ
@@ -83,6 +86,11 @@ class Streams(nn.Module):
                 kind = PooledFeatures if row.crop_pooling == "features" else KINDS[row.crops]
                 self.models[row.name] = kind(self.global_, local_, row.model())
 
+    def streams(self) -> list[Backbone]:
+        """The global stream and the local ones that are other networks."""
+        models = [model for model in self.models.values() if isinstance(model, GlobalLocal)]
+        return [self.global_, *(model.local_ for model in models if model.local_ is not self.global_)]
+
     def forward(self, batch: Batch) -> Losses:
         features = self.global_.frame_features(to_float(batch.wave))
         clip_logits = self.global_.clip_logits(features, self.global_.training_dropout())
@@ -129,8 +137,25 @@ def soundscapes(
     return load(config, sample_rate_hz, seed=mix, mixer=mixer)  # type: ignore[return-value]  # they lie in memory
 
 
-def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, say: Callable[[str], None]) -> None:
+def train(
+    job: Job,
+    seed: int,
+    scale: Scale,
+    data: Path | None,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    compile_mode: str = "off",
+    deadline: float = math.inf,
+) -> bool:
     """Train and score `job` in `folder`, from its checkpoint where there is one; the result is written last.
+
+    Args:
+        compile_mode: as ``train.py --compile``.
+        deadline: of `time.monotonic`: the first step behind it is saved and is the last.
+
+    Returns:
+        Whether the job has ended; not where the deadline came first.
 
     Optimiser, schedule, sampler and random state are the library's (`Learner`, `RowStream`, `random_state`). The loop
     is not train.py's, whose `Keeper`, `Evaluator` and `Feed` know one model and one loader thread: a job trains many
@@ -141,8 +166,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     for path in folder.iterdir():  # what is left of another run: what was derived of it, or half a checkpoint
         if path.name != CHECKPOINT:
             path.unlink()
-    rate = NETWORKS[job.network].sample_rate_hz
-    clips = soundscapes(data, scale, job.first.sounds, sample_rate_hz=rate)
+    clips = soundscapes(data, scale, job.first.sounds, scale.mix, NETWORKS[job.network].sample_rate_hz)
     facts = versions()  # of the code that is loaded: a checkout during the run changes what git says
     device = pick_device()
     precision = pick_precision(True, device)
@@ -153,13 +177,23 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     streams.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     steps = round(scale.steps * job.first.schedule)
     optim = OptimConfig(
-        batch_size=scale.batch_size, iterations=steps, learning_rate=job.first.learning_rate, schedule="cosine"
+        batch_size=scale.batch_size,
+        iterations=steps,
+        learning_rate=job.first.learning_rate,
+        schedule="cosine",
+        compile=compile_mode,  # type: ignore[arg-type]
     )
-    learner = Learner(streams, streams, optim, precision, device, ALONE)  # type: ignore[arg-type]
+
+    def say_lines(lines: Iterable[str]) -> None:
+        for line in lines:
+            say(f"{folder.name}: {line}")
+
+    compiled = CompiledStep(streams, mode_for(optim, device, streams), optim, say_lines)  # type: ignore[arg-type]
+    learner = Learner(compiled, streams, optim, precision, device, ALONE)  # type: ignore[arg-type]
     sampler = build_sampler("plain", clips.train.targets, seed)
     torch.manual_seed(seed)
     curve: list[dict[str, Any]] = []
-    first, seconds, commits = 0, 0.0, [facts["commit"]]
+    first, cpu_seconds, seconds, commits = 0, 0.0, 0.0, [facts["commit"]]
     if (folder / CHECKPOINT).exists():
         state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
         streams.load_state_dict(state["streams"])
@@ -168,32 +202,46 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         set_random_state([state["random"]], 0)
         if not job.is_of(json.loads(state["plan"])):
             raise UserError(f"{folder} holds a checkpoint of another plan; go on with that, or choose another --out")
-        first, seconds, curve = state["step"], state["seconds"], state["curve"]
+        first, cpu_seconds, curve = state["step"], state["seconds"], state["curve"]
+        seconds = state.get("wall_seconds", 0.0)
         commits = sorted({*commits, *state["commits"]})
         say(f"{folder.name}: going on from step {first}")
     points = {round(steps * (i + 1) / scale.points) for i in range(scale.points)}
     rows = RowStream(sampler, scale.batch_size)
     heard: Heard | None = None  # at the last point, which is the last step
-    started = time.process_time()
+    held = Held(clips.train, device)
+    began = time.perf_counter()
+    compiled.try_out(learner, lambda: held.batch(torch.arange(scale.batch_size) % len(clips.train)))
+    compile_seconds = time.perf_counter() - began
+    cpu_started, started = time.process_time(), time.perf_counter()
     for step in range(first, steps):
-        learner.learn(step, [_on(_batch(clips.train, next(rows)), device)])
+        learner.learn(step, [held.batch(next(rows))])
         rows.delivered()
-        if step + 1 not in points:
+        late = time.monotonic() > deadline
+        if step + 1 not in points and not late:
             continue
         seen = learner.look()
         assert seen.first_bad is None, f"{folder}: step {seen.first_bad} is not finite"
-        seconds += time.process_time() - started
-        heard = hear(job.rows, streams, clips.evaluation, device, learner.autocast)
-        found = {name: {stream: m["mAP"] for stream, m in of_row.items()} for name, of_row in metrics(heard).items()}
-        curve.append({"step": step + 1, "loss_global": seen.loss_global, "loss_local": seen.loss_local, "mAP": found})
-        last = ", ".join(f"{name} {[*of_row.values()][-1]:.3f}" for name, of_row in found.items())
-        say(f"{folder.name}: step {step + 1} of {steps}, {seconds:.0f} s of CPU, mAP: {last}")
+        cpu_seconds += time.process_time() - cpu_started
+        seconds += time.perf_counter() - started
+        if step + 1 in points:
+            heard = hear(job.rows, streams, clips.evaluation, device, learner.autocast)
+            found = _mean_aps(heard)
+            losses = {"loss_global": seen.loss_global, "loss_local": seen.loss_local}
+            curve.append({"step": step + 1, **losses, "mAP": found})
+            last = ", ".join(f"{name} {[*of_row.values()][-1]:.3f}" for name, of_row in found.items())
+            took = f"{cpu_seconds:.0f} s of CPU" if device.type == "cpu" else f"{seconds:.0f} s"
+            say(f"{folder.name}: step {step + 1} of {steps}, {took}, mAP: {last}")
         with replaced(folder / CHECKPOINT) as temporary:
             state = {"streams": streams.state_dict(), "learner": learner.state_dict(), "sampler": rows.state()}
-            state |= {"random": random_state(), "step": step + 1, "seconds": seconds, "curve": curve}
+            state |= {"random": random_state(), "step": step + 1, "curve": curve}
+            state |= {"seconds": cpu_seconds, "wall_seconds": seconds}
             state |= {"plan": json.dumps(job.plan()), "commits": commits}
             torch.save(state, temporary)
-        started = time.process_time()
+        if late and step + 1 < steps:
+            say(f"{folder.name}: stopped at step {step + 1} of {steps}")
+            return False
+        cpu_started, started = time.process_time(), time.perf_counter()
     with replaced(folder / WEIGHTS) as temporary:
         torch.save(streams.state_dict(), temporary)
     if heard is None:  # stopped behind the last point
@@ -212,7 +260,9 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
         "versions": facts,
         "commits": commits,
         "classes": clips.train.classes,
-        "training_cpu_seconds": seconds,
+        "training_cpu_seconds": cpu_seconds,
+        "training_seconds": seconds,
+        "compiled": {"mode": compiled.mode, "seconds": compile_seconds},
         "curve": curve,
         "rows": metrics(heard),
         "training_rows": metrics(on_training),
@@ -221,6 +271,7 @@ def train(job: Job, seed: int, scale: Scale, data: Path | None, folder: Path, sa
     }
     write_json(folder / RESULT, result)
     (folder / CHECKPOINT).unlink(missing_ok=True)
+    return True
 
 
 @dataclass(frozen=True)
@@ -276,6 +327,10 @@ def metrics(heard: Heard) -> dict[str, dict[str, dict[str, float]]]:
     return found
 
 
+def _mean_aps(heard: Heard) -> dict[str, dict[str, float]]:
+    return {name: {stream: m["mAP"] for stream, m in of_row.items()} for name, of_row in metrics(heard).items()}
+
+
 def _hits(hits: CropHits) -> dict[str, float]:
     return {"share": hits.share, "by_chance": hits.by_chance, "crops": hits.crops}
 
@@ -286,8 +341,21 @@ def _batch(clips: ClipSource, rows: Tensor) -> Batch:
     return Batch(clips.waves[rows], torch.from_numpy(clips.lengths)[rows], clips.targets.dense()[rows].float())
 
 
-def _on(batch: Batch, device: torch.device) -> Batch:
-    return Batch(*(column.to(device) for column in batch))
+class Held:
+    """Clips on the device that trains, from which it gathers batches; nothing waits for it."""
+
+    def __init__(self, clips: ClipSource, device: torch.device) -> None:
+        assert isinstance(clips, Clips)
+        columns = (clips.waves, torch.from_numpy(clips.lengths), clips.targets.dense())
+        self._columns = [column.to(device) for column in columns]
+        self._device = device
+
+    def batch(self, rows: Tensor) -> Batch:
+        """The clips of some rows [B] int64, which lie on the CPU."""
+        if self._device.type != "cpu":
+            rows = rows.pin_memory().to(self._device, non_blocking=True)
+        waves, lengths, targets = (column[rows] for column in self._columns)
+        return Batch(waves, lengths, targets.float())
 
 
 def prepare(model: nn.Module, row: Row, clips: Data[Clips]) -> None:

@@ -85,7 +85,7 @@ def recorded(clips: Clips) -> Pool:
     def take(label: int, index: int) -> tuple[NDArray[np.int16], tuple[int, ...]]:
         row = rows[label][index]
         wave = clips.waves[row, : int(clips.lengths[row])].numpy()
-        return _trim(wave), tuple(present[row].nonzero()[:, 0].tolist())
+        return trim(wave), tuple(present[row].nonzero()[:, 0].tolist())
 
     return Pool(clips.classes, tuple(map(len, rows)), take)
 
@@ -186,10 +186,10 @@ def _cut(wave: NDArray[np.int16], samples: int, draw: Draw, rate: int) -> NDArra
     ramp = rate // 200
     loudest = max(cuts, key=rms)
     faded = (loudest * fade(samples, ramp, ramp)).astype(np.int16)
-    return _trim(faded if faded.any() else loudest)
+    return trim(faded if faded.any() else loudest)
 
 
-def _trim(wave: NDArray[np.int16]) -> NDArray[np.int16]:
+def trim(wave: NDArray[np.int16]) -> NDArray[np.int16]:
     """Remove zeros at both ends; recordings that were padded to equal length have seconds of them."""
     sounding = np.flatnonzero(wave)
     return wave[sounding[0] : sounding[-1] + 1]
