@@ -15,7 +15,7 @@ from glat.outputs import Kind, Output
 from . import markdown, page, read_report
 
 _PAGE = Kind("a page of the benchmarks", begins="<!doctype html>", holds=b"<title>glat benchmarks</title>")
-_MARKDOWN = Kind("a page of the benchmarks", begins="# Benchmarks\n")
+_MARKDOWN = Kind("a page of the benchmarks", begins="# Benchmarks(: .*)?\n")
 
 
 @dataclass(frozen=True)

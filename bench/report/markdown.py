@@ -14,11 +14,14 @@ LEGEND = (
 
 def markdown(reports: Sequence[BenchRun]) -> str:
     """Everything that `page` shows, as Markdown."""
-    lines = ["# Benchmarks", ""]
-    if len(reports) > 1:
-        lines += ["## Compared", "", *comparison(reports), ""]
-    for report in reports:
-        lines += [f"## {report.label}", "", f"{report.date}. {facts_line(report.facts)}", ""]
+    if len(reports) == 1:  # its name is in the title, by which the pages of the site's menu are told apart
+        lines = [f"# Benchmarks: {reports[0].label}", ""]
+        headings = [f"Measured on {reports[0].date}"]
+    else:
+        lines = ["# Benchmarks", "", "## Compared", "", *comparison(reports), ""]
+        headings = [f"{report.label}, {report.date}" for report in reports]
+    for report, heading in zip(reports, headings, strict=True):
+        lines += [f"## {heading}", "", facts_line(report.facts), ""]
         lines += ["`" + report.facts["command"] + "`", ""] if "command" in report.facts else []
         lines += [LEGEND, *tables(report.cases, gaps(report, reports), report.rates), ""]
     return "\n".join(lines).rstrip() + "\n"

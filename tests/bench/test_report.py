@@ -42,6 +42,15 @@ def test_the_page_loads_nothing_and_holds_the_numbers_of_the_markdown(written, t
         assert line in text, line
 
 
+def test_pages_are_told_apart_by_their_titles_and_are_written_again(written, tmp_path, monkeypatch):
+    page_of_one, of_two = tmp_path / "one.md", tmp_path / "two.md"
+    for _ in range(2):  # a page of its own may be replaced
+        assert bench_report(monkeypatch, written, "--markdown", page_of_one) == 0
+        assert bench_report(monkeypatch, written, written, "--markdown", of_two) == 0
+    assert page_of_one.read_text(encoding="utf-8").startswith("# Benchmarks: Testium 9, commit abc123\n")
+    assert of_two.read_text(encoding="utf-8").startswith("# Benchmarks\n")
+
+
 def test_a_comparison_sets_our_times_of_every_report_against_the_first(content, written, tmp_path):
     slower = json.loads(written.read_text(encoding="utf-8"))
     slower["benchmarks"] = slower["benchmarks"][:1]

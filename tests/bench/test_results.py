@@ -58,6 +58,11 @@ def test_a_run_is_filed_reduced_and_the_readmes_tables_follow_the_newest(content
         results.with_tables("no comments", folder)
 
 
+@pytest.mark.parametrize("path", sorted(results.RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_a_filed_page_is_that_of_its_results(path):
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == markdown([read_report(path)])
+
+
 def test_the_readmes_tables_are_those_of_the_newest_results():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert results.with_tables(readme) == readme
