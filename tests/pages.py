@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 CLASSES = ("noise", "a", "b", "c", "d", "e", "f", "g")  # as many as five crops and more need; all but the first tones
 SECONDS = ("--width", "0.0625", "--batch-size", "4", "--num-crops", "2", "--crop-seconds", "0.5", "--clip-seconds", "1")
-_BLOCK = re.compile(r"^(?:<!-- not run: (.*?) -->\n)?```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^(?:<!-- not run: (.*?) -->\n)?```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 class Command(NamedTuple):
@@ -36,7 +36,7 @@ class Command(NamedTuple):
 
 def commands(page: Path) -> Iterator[Command]:
     """Those in a page's blocks of bash, in their order."""
-    for reason, block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+    for reason, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         line = ""
         for next_line in block.replace("\\\n", " ").splitlines(keepends=True):
             line += next_line

@@ -2,10 +2,9 @@
 
 import re
 import shutil
-import sys
 
 import pytest
-from pages import PAGES, ROOT, SECONDS, block, commands, make_world
+from pages import BLOCK, PAGES, ROOT, SECONDS, block, commands, make_world
 from trained import glat, train_here
 
 from glat import cli
@@ -96,4 +95,12 @@ def test_a_command_that_does_not_exist_is_noticed(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(["glat", "sweep", "--out", "x", "--no-such-flag"], True, monkeypatch)
     assert "no-such-flag" in capsys.readouterr().err
-    assert sys.modules["pages"].PAGES
+
+
+def test_no_block_of_commands_is_overlooked():
+    for page in PAGES:
+        fences = re.findall(r"^ *(?:```|~~~) *(\w+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        shells = [language for language in fences if language in ("bash", "sh", "shell", "console")]
+        assert len(shells) == len(BLOCK.findall(page.read_text(encoding="utf-8"))), page.name
+        assert bool(shells) == bool(list(commands(page))), page.name
+    assert {PAGES[0].name, "training.md"} <= {page.name for page in PAGES if list(commands(page))}
