@@ -78,6 +78,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     say(notes)
     ended = ranks.on_first(of_ended, config, checkpoint)
     if ended is not None:
+        ranks.on_first(run.remove_leftovers, config.run.run_dir)
         say([ended.why])
         say_results(ended.evaluation, ended.classes, config, ended.best, started)
         return ended.evaluation
@@ -153,8 +154,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     say(keeper.restore(checkpoint, sampler))
     first_step, best = keeper.first_step, keeper.best
     try_compiled()
-    if ranks.first:
-        compiled.record_in(folder)
+    ranks.on_first(compiled.record_in, folder)
     odd = remarked.Remarked(folder, sets, loading.remarks, ranks)
     bad_steps = BadSteps(folder, train.name_of, load_rows, learner, compiled)
     evaluator = Evaluator(learner, keeper, sets.evaluation, part_size, loading, console)

@@ -26,7 +26,10 @@ from glat.backbones import BACKBONES
 from glat.cli import reporting_user_errors
 from glat.commands.evaluate import Evaluate
 from glat.errors import UserError
-from glat.files import to_json_text
+from glat.files import TEMPORARY, to_json_text
+from glat.runs import checkpoints
+from glat.runs import folder as run
+from glat.runs.results import of_ended
 from glat.settings.training import parse_train_config
 from glat.training import keeper
 
@@ -138,9 +141,14 @@ def test_the_runs_folder_holds_everything(run_folder):
 def test_a_run_that_has_ended_says_so_at_once_and_is_not_evaluated_again(run_folder, monkeypatch, capsys):
     folder, said = run_folder
     module = train_module()
+    left = folder / f"{TEMPORARY}metrics-abcd1234.jsonl"
+    left.touch()
+    assert of_ended(run.open_run(folder).config, checkpoints.newest(folder)[0]).best[0] > 0
+    assert left.exists(), "a question changes nothing"
     with monkeypatch.context() as patched:
         patched.setattr(module.data, "load", lambda *arguments, **options: pytest.fail("it reads its recordings"))
         result = module.main(parse_train_config(["--resume", str(folder)]))
+    assert not left.exists(), "what a kill left goes"
     again = capsys.readouterr().out
     assert again.startswith(f"{folder} has ended: 12 of 12 steps; these are its results\n")
     table = said[said.index("cnn10, ") : said.index("2 recordings were left out")]

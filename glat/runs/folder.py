@@ -163,7 +163,7 @@ def record(
         refuse_fewer_steps(config, checkpoint, folder)
         if not (folder / SKIPPED).exists():  # killed between the two files
             write_json(folder / SKIPPED, [vars(s) for s in data.skipped])
-        remove_temporary(folder, folder / checkpoints.FOLDER)
+        remove_leftovers(folder)
         before, now = ({name: getattr(c.optim, name) for name in LENGTH} for c in (recorded.config, config))
         if before != now:
             entries, _ = read_record(folder / CONFIG)
@@ -195,6 +195,12 @@ def record(
     except OSError as error:
         raise UserError(f"--run-dir {folder} cannot be written ({error.strerror}); choose another") from None
     return folder
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of its temporary files in a run that this process holds."""
+    if lock.holds(folder):
+        remove_temporary(folder, folder / checkpoints.FOLDER)
 
 
 def _newly_left_out(folder: Path, data: Data) -> str:

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 from ..config import TrainConfig
 from ..errors import UserError, warn
 from ..evaluation.score import STREAMS, Evaluation, from_json
-from ..files import remove_temporary
-from . import checkpoints, lock
 from .digests import read_record, read_weights, write_record
 from .folder import BEST_WEIGHTS, EVALUATION, WEIGHTS, open_run, read_metrics
 
@@ -54,7 +52,7 @@ def of_ended(config: TrainConfig, checkpoint: Path | None) -> Ended | None:
     """The results of a run that has made all its steps, or was ended by ``--patience``, and was written whole.
 
     None where there is something left to do, be it to write a file anew that is missing or damaged; and of a run of an
-    older glat, which did not record at which step it was evaluated. What a kill left of files of a run is removed.
+    older glat, which did not record at which step it was evaluated.
 
     Args:
         config: of the run that is to go on.
@@ -76,8 +74,6 @@ def of_ended(config: TrainConfig, checkpoint: Path | None) -> Ended | None:
         result = from_json(found, classes)
     except (UserError, OSError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    if lock.holds(folder):
-        remove_temporary(folder, folder / checkpoints.FOLDER)
     idle = f", stopped after {found['idle']}" if found["step"] < steps else ""
     why = f"{folder} has ended: {found['step']} of {steps} steps{idle}; these are its results"
     return Ended(result, classes, (best_step, best_mean_ap), why)
