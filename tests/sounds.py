@@ -12,8 +12,19 @@ from glat.data import Clips, Targets, load, load_for_evaluation
 RATE = 32_000
 
 
-def noise(seconds=0.25, rate=RATE, seed=0):
-    return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate)).astype(np.float32)
+def noise(seconds=0.25, rate=RATE, seed=0, peak=0.5):
+    return np.random.default_rng(seed).uniform(-peak, peak, round(seconds * rate)).astype(np.float32)
+
+
+def add_recording(table, name, samples, label, fold, rate=RATE, subtype="FLOAT"):
+    """Write a sound beside a CSV and a line about it into the CSV, which is made where it is missing."""
+    table.parent.mkdir(exist_ok=True)
+    path = table.parent / name
+    soundfile.write(path, samples, rate, subtype=subtype)
+    header = "" if table.exists() else "file,label,fold\n"
+    with table.open("a") as stream:
+        stream.write(f"{header}{name},{label},{fold}\n")
+    return path
 
 
 def encoded(samples, rate=RATE, kind="WAV", subtype="PCM_16"):

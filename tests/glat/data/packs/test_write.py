@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
+import sounds
 import soxr
 
 from glat.data.packs.filling import Shard, WriteError, write_shard
@@ -31,22 +32,18 @@ OPTIONS = {"clip_seconds": 1.0, "sample_rate_hz": RATE}
 
 
 def noise(seed, seconds=0.5, rate=RATE, peak=0.5):
-    return np.random.default_rng(seed).uniform(-peak, peak, round(seconds * rate)).astype(np.float32)
+    return sounds.noise(seconds, rate, seed, peak)
 
 
 @pytest.fixture
 def table(tmp_path):
     """A CSV of 24 recordings of two classes with folds, number 5 broken and number 7 missing."""
-    folder = tmp_path / "set"
-    folder.mkdir()
-    lines = ["file,label,fold"]
+    source = tmp_path / "set" / "set.csv"
     for i in range(24):
-        soundfile.write(folder / f"{i}.wav", noise(i), RATE, subtype="FLOAT")
-        lines.append(f"{i}.wav,{'a;b' if i == 3 else 'ab'[i % 2]},{i % 4}")
-    (folder / "5.wav").write_bytes(b"RIFF")
-    (folder / "7.wav").unlink()
-    (folder / "set.csv").write_text("\n".join(lines))
-    return folder / "set.csv"
+        sounds.add_recording(source, f"{i}.wav", noise(i), "a;b" if i == 3 else "ab"[i % 2], i % 4, RATE)
+    (source.parent / "5.wav").write_bytes(b"RIFF")
+    (source.parent / "7.wav").unlink()
+    return source
 
 
 def contents(out):
