@@ -36,6 +36,19 @@ def _spelt(match: re.Match[str]) -> str:
     return rf"\x{code:02x}" if code < 0x100 else rf"\u{code:04x}"
 
 
+def counted(n: int, one: str, many: str) -> str:
+    """A number with its noun and what agrees with it: ``counted(n, "clip has", "clips have")``."""
+    return f"{n} {one if n == 1 else many}"
+
+
+def size(count: float) -> str:
+    """So many bytes as a text: ``312 bytes``, ``4.9 kB``, ``1.3 MB``, ``2.0 GB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def complain(line: object) -> None:
     """Print one line, `shown`, on the standard error; nothing where nobody reads it any more (``2>&1 | head``)."""
     with suppress(BrokenPipeError):

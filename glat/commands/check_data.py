@@ -11,8 +11,10 @@ from ..data.checks.rules import judge
 from ..data.checks.sounds import Sound, divide, listen, listen_to_packs, usable
 from ..data.clips import Skipped
 from ..data.packs.read import is_pack, open_packs, recordings, split_rows
+from ..data.recordings.decoding import MISSING
 from ..data.recordings.manifest import split
 from ..data.recordings.recording import Recording
+from ..data.sources.kinds import check_label_threshold
 from ..errors import UserError
 from ..files import to_json_text
 from ..machine import keep_freed_memory
@@ -50,13 +52,7 @@ class CheckData(SourceFlags):
         """Returns 1 when something would hurt training."""
         if self.eval_data is not None and self.eval_folds:
             raise UserError("--eval-data and --eval-folds exclude each other; give one")
-        if self.label_threshold is not None and not 0 < self.label_threshold <= 1:
-            raise UserError(f"--label-threshold {self.label_threshold:g}; give a probability above 0, such as 0.5")
-        if self.label_threshold is not None and not any(p and is_pack(p) for p in (self.data, self.eval_data)):
-            raise UserError(
-                f"--label-threshold {self.label_threshold:g} is for soft labels of packs, and --data {self.data} holds "
-                "none; leave it out"
-            )
+        check_label_threshold(self.label_threshold, self.data, self.eval_data)
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers {self.workers}; give 1 or more, or leave it out for one a core")
         output = None
@@ -100,7 +96,11 @@ def _hear(flags: CheckData) -> Heard:
         packed = open_packs(flags.data, flags.labels, flags.label_threshold)
         return recordings(packed), listen_to_packs(packed, flags.workers), packed.classes, packed.skipped
     manifest = flags.manifest()
-    return manifest.recordings, listen(manifest.recordings, flags.workers), manifest.classes, manifest.skipped
+    sounds = listen(manifest.recordings, flags.workers)
+    if flags.audio is not None:  # the names are what the table says; it may be the folder that is wrong
+        there = f"{MISSING} in {flags.audio}"
+        sounds = [replace(sound, reason=there) if sound.reason == MISSING else sound for sound in sounds]
+    return manifest.recordings, sounds, manifest.classes, manifest.skipped
 
 
 def _print(report: Report) -> None:

@@ -16,6 +16,7 @@ from ..outputs import read_by
 from ..tagging.listing import list_recordings
 from ..tagging.loading import load, needs_normaliser
 from ..terminal import Console, Table
+from ..text import size
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ def _export(command: Export) -> int:
     for line in lines(parity):
         console.print(line)
     console.print(table(parity))
-    size = command.out.stat().st_size
-    console.print(f"wrote {command.out}, {size / 1e6:.1f} MB")
+    console.print(f"wrote {command.out}, {size(command.out.stat().st_size)}")
     return 0
 
 

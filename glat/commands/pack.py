@@ -13,6 +13,7 @@ from ..data.packs.write import pack
 from ..data.parallel import Part
 from ..errors import UserError
 from ..terminal import Console
+from ..text import counted, size
 from .source import SourceFlags
 
 _LINE_SECONDS = 30
@@ -51,9 +52,10 @@ class Pack(SourceFlags):
         cutting = Cutting(self.clip_seconds, self.sample_rate, self.min_overlap)
         _, counts = cutting_for(manifest.recordings, cutting, windows, self.workers)
         clips = sum(counts) or len(manifest.recordings)
-        gigabytes = clips * self.clip_seconds * self.sample_rate * 2 / 1e9
+        most = size(clips * self.clip_seconds * self.sample_rate * 2)
         cut = f" in {clips} windows" if counts else ""
-        console.print(f"{len(manifest.recordings)} recordings{cut}, at most {gigabytes:.1f} GB, into {self.out}")
+        listed = counted(len(manifest.recordings), "recording", "recordings")
+        console.print(f"{listed}{cut}, at most {most}, into {self.out}")
         bar = Progress(
             TextColumn("packing"),
             BarColumn(),

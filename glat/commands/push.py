@@ -18,6 +18,7 @@ from ..hub.push import CARD, push
 from ..runs.folder import Run, open_run
 from ..runs.results import read_evaluation
 from ..terminal import Console
+from ..text import size
 from .evaluate import Evaluate
 
 
@@ -78,7 +79,7 @@ def _push(command: Push) -> int:
         )
         for line in packed.notes:
             console.print(line)
-        sizes = (f"{path.name} {path.stat().st_size / 1e6:.2f} MB" for path in sorted(folder.iterdir()))
+        sizes = (f"{path.name} {size(path.stat().st_size)}" for path in sorted(folder.iterdir()))
         console.print(f"files: {', '.join(sizes)}")
         if out is not None:
             with writing(f"--dry-run {out}"):

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import NamedTuple
 
+from ..text import counted
+
 _SEPARATORS = ",|;"
 _HIERARCHIES = "/:+"  # which may stand in every label for another reason
 _MISSING = frozenset({"nan", "null", "none", "n/a", "<na>"})
@@ -37,16 +39,18 @@ def suspicions(labels: Collection[str]) -> list[Suspicion]:
         alike[re.sub(r"^(\d+)\.0+$", r"\1", key)].append(label)  # 3.0, as programs write a column with gaps
     same = tuple(" = ".join(map(repr, group)) for group in alike.values() if len(group) > 1)
     if same:
-        what = f"{len(same)} labels are written in several ways (case, spaces, underscores, .0)"
+        what = counted(len(same), "label is", "labels are")
+        what += " written in several ways (case, spaces, underscores, .0)"
         found.append(Suspicion(what, "write each in one way: each spelling is a class of its own", same))
     if separator := _hidden_separator(ordered):
         joined = tuple(label for label in ordered if separator in label)
-        what = f"{len(joined)} labels hold {separator!r}, as if several were joined by it"
+        what = counted(len(joined), "label holds", "labels hold") + f" {separator!r}, as if several were joined by it"
         found.append(Suspicion(what, f"give --label-separator {separator!r}, or rename them", joined))
     lists = tuple(label for label in ordered if _BRACKETS.get(label[0]) == label[-1] or label[:2] in ("['", '["'))
     if lists:
         mend = "join the labels by ; alone, without brackets and quotes"
-        found.append(Suspicion(f"{len(lists)} labels are lists written as text", mend, lists))
+        what = counted(len(lists), "label is a list", "labels are lists") + " written as text"
+        found.append(Suspicion(what, mend, lists))
     missing = tuple(label for label in ordered if label.casefold() in _MISSING)
     if missing:
         mend = "leave the cell empty for a clip that has no class, or take the line out"

@@ -10,7 +10,7 @@ from ..errors import UserError
 from ..evaluation.report import SCORES
 from ..evaluation.score import STREAMS
 from ..runs.folder import BEST_WEIGHTS, Run
-from ..text import shown
+from ..text import shown, size
 from .package import Package
 
 LICENSE = "unknown"  # an identifier that the hub knows
@@ -173,8 +173,8 @@ def _data(run: Run, found: Mapping[str, Any] | None) -> str:
 def _costs(packed: Package) -> str:
     run = packed.run
     model = run.config.model
-    size = (packed.folder / packed.weights).stat().st_size
-    lines = f"{packed.parameters / 1e6:.2f} M parameters, {size / 1e6:.1f} MB."
+    weights = (packed.folder / packed.weights).stat().st_size
+    lines = f"{packed.parameters / 1e6:.2f} M parameters, {size(weights)}."
     if model.backbone not in BACKBONES or model.local_backbone not in (None, model.backbone):
         return lines
     seconds = _seconds(run)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glat.terminal import Console, Table, Text
-from glat.text import CsvWriter, complain, shown
+from glat.text import CsvWriter, complain, counted, shown, size
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = "cat\x1b[2J\x9b31m\n\r\x07\u202egod\u2066\u200f\udc80"
@@ -23,6 +23,11 @@ def test_what_a_terminal_would_obey_is_spelt_out():
     assert shown(HOSTILE) == r"cat\x1b[2J\x9b31m\n\r\x07\u202egod\u2066\u200f\x80"
     plain = "Müller, 犬 🐕‍🦺 [red]:dog: 50 % = a\\b"
     assert shown(plain) == plain
+
+
+def test_numbers_and_sizes_are_said_as_people_do():
+    assert [counted(n, "clip has", "clips have") for n in (0, 1, 2)] == ["0 clips have", "1 clip has", "2 clips have"]
+    assert [size(n) for n in (0, 312, 4_940, 1.26e6, 2e9)] == ["0 bytes", "312 bytes", "4.9 kB", "1.3 MB", "2.0 GB"]
 
 
 @given(st.text())

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...text import counted
 from ..recordings.recording import Sounding
 
 FEW_EVENTS = 10
@@ -98,18 +99,22 @@ def oddities(train: Sequence[Annotated], evaluation: Sequence[Annotated]) -> lis
         f"{label}: {count}" for label, count in sorted(counts.items(), key=lambda c: c[1]) if count < FEW_EVENTS
     )
     found = [
-        Oddity(True, f"{len(outside)} events lie outside of their recordings, and are not heard",
+        Oddity(True, counted(len(outside), "event lies outside of its recording, and is not heard",
+                             "events lie outside of their recordings, and are not heard"),
                "see whether the times are of this file, and in seconds", outside),
-        Oddity(False, f"{len(cut)} events pass the ends of their recordings, and are cut there", "correct them", cut),
-        Oddity(False, f"{len(moments)} events have no length: each counts where it lies",
+        Oddity(False, counted(len(cut), "event passes the end of its recording, and is cut there",
+                              "events pass the ends of their recordings, and are cut there"), "correct the times", cut),
+        Oddity(False, counted(len(moments), "event has", "events have") + " no length: each counts where it lies",
                "give them one, or event scores cannot count them", moments),
-        Oddity(False, f"{len(short)} events are shorter than {FRAME_SECONDS:g} s, a frame of most networks",
+        Oddity(False, counted(len(short), "event is", "events are")
+               + f" shorter than {FRAME_SECONDS:g} s, a frame of most networks",
                "they are heard, and their times cannot be told so finely", short),
-        Oddity(False, f"{len(long)} events are longer than {CLIP_SECONDS:g} s, a clip",
+        Oddity(False, counted(len(long), "event is", "events are") + f" longer than {CLIP_SECONDS:g} s, a clip",
                "windows inside of them hold nothing else; a longer --clip-seconds shows where they begin", long),
-        Oddity(False, f"{len(twice)} events overlap one of their own class in the same recording",
-               "join them, if they are one event", twice),
-        Oddity(False, f"{len(few)} classes have fewer than {FEW_EVENTS} events for training",
+        Oddity(False, counted(len(twice), "event overlaps one of its", "events overlap one of their")
+               + " own class in the same recording", "join them, if they are one event", twice),
+        Oddity(False, counted(len(few), "class has", "classes have")
+               + f" fewer than {FEW_EVENTS} events for training",
                "label more of them, or leave them out", few),
     ]  # fmt: skip
     return [oddity for oddity in found if oddity.where]

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ...text import counted
 from ..clips import Skipped
 from ..names import suspicions
 from ..recordings.level import CLIPPED, CLIPPED_SHARE
@@ -52,21 +53,24 @@ def _damage(report: Report) -> list[Finding]:
     if not bad:
         return []
     where = tuple(f"{sound.name}: {sound.reason}" for sound in bad)
-    return [Finding(True, f"{len(bad)} recordings give no clip", "mend them or take them off the list", where)]
+    what = counted(len(bad), "recording gives no clip", "recordings give no clip")
+    return [Finding(True, what, "mend them or take them off the list", where)]
 
 
 def _labels(report: Report) -> list[Finding]:
     found = [Finding(True, *suspicion) for suspicion in suspicions(report.classes)]
     without = tuple(sound.name for side in report.sides() for sound in usable(side) if not sound.labels)
     if without:
-        what = f"{len(without)} clips have no label: they train every class as absent"
-        found.append(Finding(False, what, "label them, if they are no negative examples", without))
+        what = counted(len(without), "clip has no label: it trains", "clips have no label: they train")
+        what += " every class as absent"
+        found.append(Finding(False, what, "label what is no negative example", without))
     return found
 
 
 def _events(report: Report) -> list[Finding]:
     backwards = tuple(skip.file for skip in report.left_out if skip.reason.startswith(BACKWARDS))
-    what = f"{len(backwards)} events end before they begin, and are left out"
+    what = counted(len(backwards), "event ends before it begins, and is", "events end before they begin, and are")
+    what += " left out"
     found = [Finding(True, what, "correct their times", backwards)] if backwards else []
     sides = report.annotated()
     return found if sides is None else found + [Finding(*oddity) for oddity in oddities(*sides)]
@@ -90,12 +94,16 @@ def _duplicates(report: Report) -> list[Finding]:
     by_audio = {names.split(" = ")[0] for names in across}
     same_name = sorted({s.name for s in report.train} & {s.name for s in report.evaluation} - by_audio)
     found = [
-        (True, across, "sounds are both in training and evaluation", "keep each on one side, e.g. in one fold"),
-        (True, disagreeing, "sounds are listed twice with different labels", "keep one line, its labels joined by ;"),
-        (False, plain, "sounds are there more than once", "keep one of each, or it weighs double"),
-        (False, same_name, "names are both in training and evaluation", "see whether they are the same recording"),
+        (True, across, "sound", "both in training and evaluation", "keep each on one side, e.g. in one fold"),
+        (True, disagreeing, "sound", "listed twice with different labels", "keep one line, its labels joined by ;"),
+        (False, plain, "sound", "there more than once", "keep one of each, or it weighs double"),
+        (False, same_name, "name", "both in training and evaluation", "see whether it is the same recording"),
     ]
-    return [Finding(hurts, f"{len(where)} {what}", mend, tuple(where)) for hurts, where, what, mend in found if where]
+    return [
+        Finding(hurts, f"{counted(len(where), f'{noun} is', f'{noun}s are')} {what}", mend, tuple(where))
+        for hurts, where, noun, what, mend in found
+        if where
+    ]
 
 
 def _balance(report: Report) -> list[Finding]:
@@ -103,17 +111,17 @@ def _balance(report: Report) -> list[Finding]:
     found = []
     untrained = tuple(label for label, (train, evaluation) in counts.items() if evaluation and not train)
     if untrained:
-        found.append(
-            Finding(True, f"{len(untrained)} classes are evaluated and never trained", "add recordings", untrained)
-        )
+        what = f"{counted(len(untrained), 'class is', 'classes are')} evaluated and never trained"
+        found.append(Finding(True, what, "add recordings", untrained))
     if not usable(report.train):
         found.append(Finding(True, "no recording is left for training", "add recordings"))
     empty = tuple(label for label, n in counts.items() if n == (0, 0))
     if empty:
-        found.append(Finding(False, f"{len(empty)} classes have no recording", "scores leave them out", empty))
+        what = f"{counted(len(empty), 'class has', 'classes have')} no recording"
+        found.append(Finding(False, what, "scores leave them out", empty))
     unscored = tuple(label for label, (train, evaluation) in counts.items() if train and not evaluation)
     if unscored and usable(report.evaluation):
-        what = f"{len(unscored)} classes are trained and never evaluated"
+        what = f"{counted(len(unscored), 'class is', 'classes are')} trained and never evaluated"
         found.append(Finding(False, what, "scores leave them out; add recordings of them", unscored))
     trained = {label: train for label, (train, _) in counts.items() if train}
     if trained and max(trained.values()) > _IMBALANCE * min(trained.values()):
@@ -130,14 +138,20 @@ def _formats(report: Report) -> list[Finding]:
     long = tuple(sound.name for sound in sounds if sound.seconds > CLIP_SECONDS)
     rates = sorted({sound.rate_hz for sound in sounds})
     found = [
-        (clipped, f"have more than {CLIPPED_SHARE:.1%} of their samples at full scale", "record or export them softer"),
-        (low, f"have a rate below {_USUAL_RATE_HZ} Hz", "what lies above half their rate is silent; get better ones"),
-        (long, f"are longer than {CLIP_SECONDS:g} s", _long(report)),
+        (clipped, "has", f"more than {CLIPPED_SHARE:.1%} of the samples at full scale", "record or export softer"),
+        (low, "has", f"a rate below {_USUAL_RATE_HZ} Hz", "what lies above half of that is silent; record anew"),
+        (long, "is", f"longer than {CLIP_SECONDS:g} s", _long(report)),
     ]
-    findings = [Finding(False, f"{len(names)} recordings {what}", mend, names) for names, what, mend in found if names]
+    many = {"has": "have", "is": "are"}
+    findings = [
+        Finding(False, f"{counted(len(names), f'recording {verb}', f'recordings {many[verb]}')} {what}", mend, names)
+        for names, verb, what, mend in found
+        if names
+    ]
     odd = tuple(f"{s.name}: {remark}" for s in sounds for remark in s.remarks if CLIPPED not in remark)
     if odd:
-        findings.append(Finding(False, f"{len(odd)} remarks on recordings that are heard", "see what each says", odd))
+        what = f"{counted(len(odd), 'remark', 'remarks')} on recordings that are heard"
+        findings.append(Finding(False, what, "see what each says", odd))
     if len(rates) > 1:
         what = f"{len(rates)} sample rates: " + ", ".join(f"{rate} Hz" for rate in rates)
         findings.append(Finding(False, what, "a class that has a rate of its own is learnt by its band"))

@@ -20,6 +20,7 @@ from . import foreign
 from .containers import LENGTHLESS, Damaged, Layout, examine, opened
 from .level import SILENT, Meter
 
+MISSING = "no such file"
 _READ_VALUES = 1 << 20  # samples of all channels decoded at a time, 4 MiB: soundfile seeks after every read
 _BLOCK_VALUES = 1 << 16  # of these, handed on at a time: 256 KiB stay in a core's cache
 _RATES_HZ = (1_000, 1_000_000)  # outside, a damaged header would ask for gigabytes of resampled audio
@@ -170,7 +171,7 @@ def _opened(path: Path, stream: BinaryIO | None, layout: Layout | None = None) -
         with ExitStack() as stack:
             if stream is None:
                 if not path.exists():
-                    raise UnreadableAudio(path, "no such file")
+                    raise UnreadableAudio(path, MISSING)
                 if not path.is_file():  # opening a pipe would wait for ever
                     raise UnreadableAudio(path, "is a folder" if path.is_dir() else "is no regular file")
                 raw: BinaryIO = stack.enter_context(path.open("rb"))
@@ -202,7 +203,7 @@ def _opened(path: Path, stream: BinaryIO | None, layout: Layout | None = None) -
         raise _out_of_memory(path) from error
     except (soundfile.LibsndfileError, FileNotFoundError) as error:
         if isinstance(error, FileNotFoundError) or (stream is None and not path.exists()):  # removed meanwhile
-            raise UnreadableAudio(path, "no such file") from error
+            raise UnreadableAudio(path, MISSING) from error
         if "malloc" in error.error_string:
             raise _out_of_memory(path) from error
         reason = f"cannot be decoded ({error.error_string.strip().rstrip('.')})"

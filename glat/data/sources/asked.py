@@ -14,7 +14,7 @@ from ..recordings.manifest import Manifest, read_manifest
 from ..recordings.saved import is_saved
 from ..recordings.table_format import TableFormat
 from ..soundscapes.mix import Mixer, Pool, mix
-from .kinds import PACKS, RECORDINGS, kind_of
+from .kinds import PACKS, RECORDINGS, check_label_threshold, kind_of
 from .memory import have_room
 
 
@@ -70,11 +70,7 @@ class Asked:
             raise UserError(
                 f"--labels {labels} names the classes of packs, and --data {self.data} holds {kind}; leave it out"
             )
-        if self.config.label_threshold is not None and kind != PACKS:
-            raise UserError(
-                f"--label-threshold {self.config.label_threshold:g} is for soft labels of packs, and --data "
-                f"{self.data} holds {kind}; leave it out"
-            )
+        check_label_threshold(self.config.label_threshold, self.data)
         for flag in ("audio", "negatives"):
             if getattr(self.config, flag) is not None and kind != RECORDINGS:
                 raise UserError(f"--{flag} goes with recordings, and --data {self.data} holds {kind}; leave it out")

@@ -32,6 +32,18 @@ def kind_of(data: Path) -> str:
     return kind
 
 
+def check_label_threshold(threshold: float | None, *sources: Path | None) -> None:
+    """Raise UserError where ``--label-threshold`` is no probability, or no source that is given holds packs."""
+    if threshold is None:
+        return
+    if not 0 < threshold <= 1:
+        raise UserError(f"--label-threshold {threshold:g}; give a probability above 0 and at most 1, such as 0.5")
+    kinds = {path: kind_of(path) for path in sources if path is not None}
+    if PACKS not in kinds.values():
+        seen = ", ".join(f"{path} holds {kind}" for path, kind in kinds.items()) or "AudioSet's tables name recordings"
+        raise UserError(f"--label-threshold {threshold:g} is for soft labels of packs, and {seen}; leave it out")
+
+
 def tar_files(data: Path) -> list[Path]:
     """The tar files of a folder, sorted by name; a file alone, whatever it is called."""
     if is_remote(data):

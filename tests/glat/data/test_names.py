@@ -26,9 +26,9 @@ def test_labels_are_read_as_they_are_seen(written, read):
     [
         (("Dog", "dog", "cat"), "written in several ways"),
         (("dog_bark", "dog bark"), "written in several ways"),
-        (("dog,outdoor", "cat,outdoor"), "hold ','"),
-        (("a", "b", "a/b"), "hold '/'"),
-        (("['dog', 'cat']", "cow"), "lists written as text"),
+        (("dog,outdoor", "cat,outdoor"), "2 labels hold ','"),
+        (("a", "b", "a/b"), "1 label holds '/'"),
+        (("['dog', 'cat']", "cow"), "1 label is a list written as text"),
         (("nan", "dog"), "missing label"),
     ],
 )

@@ -47,15 +47,15 @@ def test_events_are_counted_and_what_is_odd_is_named(folder, capsys, monkeypatch
     status, said, found = check(table, capsys, eval_folds=("b",))
     assert status == 1
     lines = said.splitlines()
-    assert "PROBLEM: 1 events lie outside of their recordings, and are not heard" in said
+    assert "PROBLEM: 1 event lies outside of its recording, and is not heard" in said
     assert "  2.wav: x, 30 to 31 s (of 24.00 s)" in lines
-    assert "PROBLEM: 1 events end before they begin, and are left out; correct their times" in lines
+    assert "PROBLEM: 1 event ends before it begins, and is left out; correct their times" in lines
     for what in (
-        "1 events pass the ends of their recordings",
-        "1 events have no length",
-        "1 events are shorter than 0.32 s",
-        "1 events are longer than 10 s",
-        "1 events overlap one of their own class",
+        "1 event passes the end of its recording",
+        "1 event has no length",
+        "1 event is shorter than 0.32 s",
+        "1 event is longer than 10 s",
+        "1 event overlaps one of its own class",
         "2 classes have fewer than 10 events for training",
         "4 recordings are longer than 10 s; they are heard in windows, labelled by what sounds in them",
     ):

@@ -3,39 +3,35 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import soundfile
+import sounds
 
 from glat.commands.check_data import CheckData
 from glat.commands.pack import Pack
+from glat.config import DataConfig
 from glat.data.packs.read import open_packs
+from glat.data.sources.asked import Asked
 from glat.errors import UserError
 
 RATE = 32_000
 
 
 def noise(seed, seconds=0.2, rate=RATE, peak=0.5):
-    return np.random.default_rng(seed).uniform(-peak, peak, round(seconds * rate)).astype(np.float32)
+    return sounds.noise(seconds, rate, seed, peak)
 
 
 @pytest.fixture
 def table(tmp_path):
     """Ten good recordings of two classes in two folds, and a call that adds one."""
-    folder = tmp_path / "set"
-    folder.mkdir()
-    (folder / "set.csv").write_text("file,label,fold\n")
-
-    def add(name, samples, label, fold, rate=RATE, subtype="FLOAT"):
-        soundfile.write(folder / name, samples, rate, subtype=subtype)
-        with (folder / "set.csv").open("a") as stream:
-            stream.write(f"{name},{label},{fold}\n")
-        return folder / name
-
+    source = tmp_path / "set" / "set.csv"
+    add = partial(sounds.add_recording, source)
     for i in range(10):
         add(f"{i}.wav", noise(i), "ab"[i % 2], i // 5)
-    return folder / "set.csv", add
+    return source, add
 
 
 def check(table, tmp_path, **options):
@@ -92,6 +88,14 @@ def test_every_kind_of_bad_file_is_named(table, tmp_path, capsys):
     assert "and 3 more" in out
 
 
+def test_where_files_were_looked_for_is_said_where_another_folder_was_given(table, tmp_path):
+    (tmp_path / "other").mkdir()
+    soundfile.write(tmp_path / "other" / "0.wav", noise(0), RATE)
+    _, report = check(table[0], tmp_path, audio=tmp_path / "other")
+    assert problems(report)[0] == "9 recordings give no clip"
+    assert report["findings"][0]["where"][0] == f"1.wav: no such file in {tmp_path / 'other'}"
+
+
 def test_the_same_sound_on_both_sides_hurts_also_in_another_format(table, tmp_path):
     source, add = table
     add(
@@ -99,7 +103,7 @@ def test_the_same_sound_on_both_sides_hurts_also_in_another_format(table, tmp_pa
     )
     status, report = check(source, tmp_path)
     assert status == 1
-    assert problems(report) == ["1 sounds are both in training and evaluation"]
+    assert problems(report) == ["1 sound is both in training and evaluation"]
     assert report["findings"][0]["where"] == ["original.wav = copy.flac"]
 
 
@@ -107,10 +111,10 @@ def test_the_same_sound_on_one_side_is_noted_and_hurts_with_other_labels(table, 
     source, add = table
     add("0b.wav", noise(0), "a", 0)
     status, report = check(source, tmp_path)
-    assert (status, notes(report)) == (0, ["1 sounds are there more than once"])
+    assert (status, notes(report)) == (0, ["1 sound is there more than once"])
     add("1b.wav", noise(1), "a", 0)
     status, report = check(source, tmp_path)
-    assert (status, problems(report)) == (1, ["1 sounds are listed twice with different labels"])
+    assert (status, problems(report)) == (1, ["1 sound is listed twice with different labels"])
 
 
 def test_clipping_rates_lengths_and_balance_are_noted(table, tmp_path):
@@ -124,10 +128,10 @@ def test_clipping_rates_lengths_and_balance_are_noted(table, tmp_path):
     status, report = check(source, tmp_path)
     assert status == 0
     found = {finding["what"]: finding["where"] for finding in report["findings"]}
-    assert found["1 recordings have more than 0.1% of their samples at full scale"] == ["clipped.wav"]
-    assert found["1 recordings have a rate below 32000 Hz"] == ["low.wav"]
-    assert found["1 recordings are longer than 10 s"] == ["long.wav"]
-    assert found["1 classes are trained and never evaluated"] == ["rare"]
+    assert found["1 recording has more than 0.1% of the samples at full scale"] == ["clipped.wav"]
+    assert found["1 recording has a rate below 32000 Hz"] == ["low.wav"]
+    assert found["1 recording is longer than 10 s"] == ["long.wav"]
+    assert found["1 class is trained and never evaluated"] == ["rare"]
     assert found["b has 32 recordings for training, rare has 1"] == ["rare", "b"]
     assert "2 sample rates: 8000 Hz, 32000 Hz" in found
     clipped = next(s for s in report["recordings"]["train"] if s["name"] == "clipped.wav")
@@ -145,7 +149,7 @@ def test_a_class_that_only_the_evaluation_has_hurts(table, tmp_path):
     add("bad.wav", noise(81), "x", 0).write_bytes(b"")
     status, report = check(source, tmp_path)
     assert status == 1
-    assert "1 classes are evaluated and never trained" in problems(report)
+    assert "1 class is evaluated and never trained" in problems(report)
 
 
 def test_two_sources_are_compared(table, tmp_path):
@@ -156,7 +160,7 @@ def test_two_sources_are_compared(table, tmp_path):
     assert check(source, tmp_path, eval_folds=(), eval_data=other)[0] == 0
     soundfile.write(other / "a/old.wav", noise(4), RATE, subtype="FLOAT")
     status, report = check(source, tmp_path, eval_folds=(), eval_data=other)
-    assert (status, problems(report)) == (1, ["1 sounds are both in training and evaluation"])
+    assert (status, problems(report)) == (1, ["1 sound is both in training and evaluation"])
     with pytest.raises(UserError, match="--eval-data and --eval-folds exclude each other"):
         check(source, tmp_path, eval_data=other)
 
@@ -220,7 +224,7 @@ def test_the_status_of_the_command_says_what_was_found(table):
     program = [sys.executable, "-c", "from glat.cli import main; main()"]
     found = subprocess.run([*program, "check-data", "--data", table[0], "--eval-folds", "1"], capture_output=True)
     assert found.returncode == 1, found.stderr
-    assert b"PROBLEM: 1 recordings give no clip" in found.stdout
+    assert b"PROBLEM: 1 recording gives no clip" in found.stdout
 
 
 def test_esc10_passes_as_it_is(esc10, tmp_path):
@@ -231,5 +235,13 @@ def test_esc10_passes_as_it_is(esc10, tmp_path):
 
 def test_a_threshold_of_soft_labels_is_refused_where_there_are_none(tmp_path):
     (tmp_path / "set.csv").write_text("file,label\na.wav,a\n")
-    with pytest.raises(UserError, match=r"--label-threshold 0\.5 is for soft labels of packs"):
-        CheckData(data=tmp_path / "set.csv", label_threshold=0.5)()
+    given = {"data": tmp_path / "set.csv", "eval_data": tmp_path / "set.csv"}
+    asked = Asked(DataConfig(data=given["data"], label_threshold=0.5), RATE, "auto", 0, None)
+    for refuses in (CheckData(**given, label_threshold=0.5), asked.kind):
+        with pytest.raises(UserError, match=r"--label-threshold 0\.5 is for soft labels of packs, .*holds recordings;"):
+            refuses()
+    tables = {"audioset": given["data"], "labels": given["data"], "audio": tmp_path}
+    with pytest.raises(UserError, match=r"0\.5 is for soft labels of packs, and AudioSet's tables name recordings;"):
+        CheckData(**tables, label_threshold=0.5)()
+    with pytest.raises(UserError, match=r"--label-threshold 2; give a probability above 0 and at most 1"):
+        CheckData(**given, label_threshold=2.0)()
