@@ -5,7 +5,6 @@ checkpoint, evaluate. `main` can be imported.
 """
 
 import math
-import shlex
 import sys
 import time
 from collections.abc import Iterable
@@ -23,7 +22,7 @@ from glat.config import TrainConfig, check
 from glat.data import choose_loader
 from glat.data.loading.batches import Loading
 from glat.data.loading.samplers import build_sampler
-from glat.evaluation.score import Evaluation, remarks, table
+from glat.evaluation.score import Evaluation
 from glat.kernels import implementations
 from glat.machine import device_name, keep_freed_memory, peak_memory_bytes, pick_device, pick_precision, versions
 from glat.model import build_model
@@ -33,8 +32,8 @@ from glat.runs import lock
 from glat.runs.pretrained import initialise, match_network, read_init_from
 from glat.runs.results import of_ended
 from glat.settings.training import parse_train_config
-from glat.terminal import Console
-from glat.training import agreement, dry_run, loggers, remarked
+from glat.terminal import Console, Table
+from glat.training import agreement, dry_run, loggers, remarked, results
 from glat.training.augment import augmentation
 from glat.training.calendar import Calendar
 from glat.training.changed import ChangedFiles
@@ -79,8 +78,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     ended = ranks.on_first(of_ended, config, checkpoint)
     if ended is not None:
         ranks.on_first(run.remove_leftovers, config.run.run_dir)
-        say([ended.why])
-        say_results(ended.evaluation, ended.classes, config, ended.best, started)
+        say([ended.why, *results.lines(ended.evaluation, ended.classes, config, ended.best, started)])
         return ended.evaluation
     loggers.require(config.run.logger)
     torch.manual_seed(config.optim.seed)
@@ -162,7 +160,8 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     # Loop
     deadline = time.perf_counter() + 60 * (optim.max_minutes or math.inf)
     # The untrained model, where the numbers start from; or what an earlier process did not come to.
-    result = evaluator.at(first_step) if best.due else None
+    if best.due:
+        evaluator.at(first_step)
     end = steps
     if best.exhausted(optim.patience) and first_step < steps:
         say([f"stopped after {best.why_idle()} at step {first_step} of {steps}"])
@@ -195,7 +194,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
 
             # Evaluate
             if due.evaluate:
-                result = evaluator.at(done)
+                evaluator.at(done)
             if due.save:
                 progress.restart_clock()
             idle = best.exhausted(optim.patience)
@@ -205,40 +204,21 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
                 break
 
     # What came out
-    result = result or evaluator.at(end)
+    result = evaluator.finish(end)
     ranks.on_first(changed.look, True)
     skipped = left_out.of_all(ranks)
     odd.save()
     keeper.finish(result, classes, skipped)
     stop.over()
-    notes = [*run.skipped_lines(skipped), *odd.lines()]
-    say_results(result, classes, config, (best.step, best.mean_ap), started, notes)
+    notes = [*run.skipped_lines(skipped), *odd.lines(), *evaluator.notes]
+    say(results.lines(result, classes, config, (best.step, best.mean_ap), started, notes))
     return result
 
 
-def say(lines: Iterable[str]) -> None:
-    """Print lines, on rank 0."""
+def say(lines: Iterable[str | Table]) -> None:
+    """Print lines and tables, on rank 0."""
     for line in lines:
         console.print(line)
-
-
-def say_results(
-    result: Evaluation,
-    classes: tuple[str, ...],
-    config: TrainConfig,
-    best: tuple[int, float],
-    started: float,
-    more: Iterable[str] = (),
-) -> None:
-    """Print Table 2 of the last evaluation and what belongs to it, on rank 0."""
-    say([f"{config.model.backbone}, evaluated on {result.counted()}, {len(classes)} classes"])
-    console.print(table(result))
-    say([*remarks(result, classes), *more])
-    if best[0]:
-        step_0 = "step 0, the untrained model, does not count"
-        say([f"best fused mAP {best[1]:.3f} at step {best[0]}: {run.BEST_WEIGHTS} ({step_0})"])
-    folder = shlex.quote(str(config.run.run_dir))
-    say([f"{time.perf_counter() - started:.0f} s; use it: glat tag FILE --run {folder}"])
 
 
 if __name__ == "__main__":

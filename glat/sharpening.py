@@ -1,7 +1,13 @@
 """Frame probabilities sharpened by what both streams say of the clip and of each crop."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
+
+EventsBy = Literal["frames", "sharpened"]  # what events are found by: the frames as they are, or sharpened
+EVENTS_BY: EventsBy = "frames"  # where nobody says; without a local stream it is frames in any case
+SAID = {"frames": "frames", "sharpened": "sharpened frames"}
 
 Probs = NDArray[np.floating]
 

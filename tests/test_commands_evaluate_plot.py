@@ -4,17 +4,26 @@ import csv
 import json
 import shutil
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from flags import TINY
 from safetensors.torch import load_file, save_file
 from trained import glat, train_here
 
+import glat as public
 from glat.commands.trained import TrainedFlags
-from glat.data import fingerprint
-from glat.runs.folder import BEST_WEIGHTS
+from glat.data import fingerprint, load
+from glat.evaluation.events.timelines import timelines
+from glat.evaluation.score import score
+from glat.evaluation.thresholds import best_thresholds
+from glat.runs.folder import BEST_WEIGHTS, open_run
+from glat.runs.thresholds import read_thresholds, write_thresholds
+from glat.runs.weights import load_model
 
 
 def write_sounds(root, names, rng, count=6):
@@ -144,7 +153,8 @@ def test_where_times_are_known_psds_and_f1_of_frames_crops_and_both_are_printed(
     mixes = ("--data", recordings, "--mix", "--eval-clips", 6)
     assert glat(monkeypatch, "evaluate", "--run", folder, *mixes, "--resamples", 20, *flags) == 0
     said = capsys.readouterr().out
-    assert max(map(len, said.split("in brackets")[1].split("└")[0].splitlines())) <= 80
+    assert max(map(len, said.splitlines()[1:])) <= 80  # the first names the folder
+    assert "sharpened - frames, on the same resamples:\n  PSDS1       " in said
     for word in (
         "frames",
         "crops",
@@ -153,7 +163,8 @@ def test_where_times_are_known_psds_and_f1_of_frames_crops_and_both_are_printed(
         "PSDS2",
         "event F1",
         "segment F1",
-        "F1 at 0.5, and at the best",
+        "classes; F1 at 0.5",
+        "its best: at the threshold of each class",
     ):
         assert word in said
     found = json.loads(files["all.json"].read_text())
@@ -166,6 +177,15 @@ def test_where_times_are_known_psds_and_f1_of_frames_crops_and_both_are_printed(
     with files["classes.csv"].open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sum(int(row["events"]) for row in rows) >= 6
+    for row in rows:
+        for metric in ("PSDS1_frames", "PSDS2_crops", "event_F1_sharpened", "segment_F1_best_frames"):
+            cells = [row[f"{metric}{end}"] for end in ("_low", "", "_high")]
+            if row["events"] == "0":
+                assert cells == ["", "", ""]
+            else:
+                low, value, high = map(float, cells)
+                assert 0 <= low <= high <= 1
+                assert low <= value <= high or metric.startswith("PSDS")
     of_class = [float(row["segment_F1_crops"]) for row in rows if row["events"] != "0"]
     assert np.mean(of_class) == pytest.approx(found["events"]["evidence"]["crops"]["scores"]["segment_F1"], abs=1e-6)
     assert files["when.png"].read_bytes().startswith(b"\x89PNG")
@@ -174,6 +194,51 @@ def test_where_times_are_known_psds_and_f1_of_frames_crops_and_both_are_printed(
     monkeypatch.setitem(sys.modules, "sed_scores_eval", None)
     assert glat(monkeypatch, "evaluate", "--run", folder, *mixes, "--resamples", 0) == 0
     assert "pip install 'glat[events]'" in capsys.readouterr().out
+
+
+def test_each_kind_of_frames_has_thresholds_of_its_own_which_glat_tag_uses(
+    folder, recordings, tmp_path, monkeypatch, capsys
+):
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    assert glat(monkeypatch, "evaluate", "--run", moved, "--resamples", 0, "--thresholds") == 0
+    said = capsys.readouterr().out
+    kept = read_thresholds(moved)
+    clips, model = (
+        load(open_run(moved).config.data, 32_000).evaluation,
+        load_model(open_run(moved), "model.safetensors"),
+    )
+    scored = score(model, clips, 2, torch.device("cpu"), nullcontext, in_time=True, sharpen=True)
+    lines = list(timelines(scored, model.crop_samples, "sharpened"))
+    assert len({len(line.probs) for line in lines}) > 1, "some recordings are shorter than a clip"
+    np.testing.assert_allclose(scored.highest_sharpened, [line.probs.max(0) for line in lines], rtol=1e-5)
+    found = best_thresholds(clips.targets.dense().numpy(), scored.highest_sharpened, clips.classes)
+    assert {k: t.threshold for k, t in kept.sharpened.items()} == pytest.approx(
+        {k: t.threshold for k, t in found.items()}, rel=1e-5
+    )
+    sharp, plain = (kept.of_events(kind) for kind in ("sharpened", "frames"))
+    assert sharp != pytest.approx(plain)
+    for title in ("thresholds of frames", "thresholds of sharpened frames"):
+        assert said.count(title) == 1
+
+    def tagged(*flags):
+        out = tmp_path / "events.csv"
+        for path in tmp_path.glob("events.csv*"):
+            path.unlink()
+        assert glat(monkeypatch, "tag", recordings / "tone", "--run", moved, "--events", out, *flags) == 0
+        with out.open(newline="") as file:
+            return {row["events_by"] for row in csv.DictReader(file)}, " ".join(capsys.readouterr().err.split())
+
+    assert "by frames at the run's thresholds for frames" in tagged("--events-by", "frames")[1]
+    by, said = tagged("--events-by", "sharpened")
+    assert by == {"sharpened"}
+    assert "by sharpened frames at the run's thresholds for sharpened frames" in said
+    np.testing.assert_allclose(public.load(moved, events_by="sharpened").thresholds, list(sharp.values()), rtol=1e-6)
+    write_thresholds(moved, replace(kept, sharpened={}))  # as an older glat kept them
+    by, said = tagged("--events-by", "sharpened")
+    assert "keeps no thresholds for sharpened frames, which are taken from 0.5 on; find them with glat evaluate" in said
+    assert "by sharpened frames at 0.5" in said
+    assert "by sharpened frames at --threshold 0.01" in tagged("--events-by", "sharpened", "--threshold", "0.01")[1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,10 @@ def test_two_ranks_of_batch_4_are_one_of_batch_8(tmp_path):
     assert alone["clips"] == shared["clips"] == 7
     for stream in ("global", "local", "fused"):
         assert alone["streams"][stream]["mAP"] == pytest.approx(shared["streams"][stream]["mAP"], abs=1e-2)
+    if find_spec("sed_scores_eval"):
+        assert two[1].count("┃ when ") == 1
+        for key in ("events", "classes", "at"):
+            assert alone["events"][key] == shared["events"][key]
 
 
 def rank_1(process):

@@ -1,6 +1,8 @@
 """Runs on long recordings whose events are known: trained, killed and gone on with, evaluated and tagged."""
 
 import json
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from trained import glat, train_here
 from glat.data import load
 from glat.runs import checkpoints
 from glat.runs.folder import fingerprint_of, open_run
+from glat.training import evaluator
 
 RATE = 32_000
 
@@ -85,6 +88,32 @@ def test_windows_and_recordings_are_counted_and_events_scored(run, table, monkey
     assert "10 windows of 1 s, of 2 recordings, SHA-256" in said
     assert "95 % over 20 resamples of the recordings, with all of their windows" in said
     assert json.loads(out.read_text())["hits"]["crops"] > 0
+
+
+def test_a_run_ends_with_the_event_metrics_of_glat_evaluate(run, monkeypatch, capsys):
+    pytest.importorskip("sed_scores_eval", reason="needs glat[events]")
+    folder, result = run
+    kept = json.loads((folder / "evaluation.json").read_text())["events"]
+    train_here("--run-dir", folder, "--resume", "auto")  # it has ended, and prints what it has kept
+    said = capsys.readouterr().out
+    assert f"{kept['events']} events of 2 classes, F1 at 0.5" in said
+    assert f"│ PSDS2      │  {result.when.scores['frames']['PSDS2']:.3f} │" in said
+    out = folder.parent / "own.json"
+    assert glat(monkeypatch, "evaluate", "--run", folder, "--resamples", 0, "--json", out) == 0
+    for evidence, found in json.loads(out.read_text())["events"]["evidence"].items():
+        assert found["scores"] == pytest.approx(kept["evidence"][evidence]["scores"], abs=1e-6)
+        assert found["scores"] == pytest.approx(result.when.scores[evidence], abs=1e-6)
+    assert max(kept["evidence"]["frames"]["scores"].values()) > 0
+
+
+def test_a_run_whose_events_are_not_scored_says_how_they_are(run, monkeypatch):
+    clips = load(open_run(run[0]).config.data, RATE).evaluation
+    assert evaluator.events_scored(replace(clips, events=None)) == (False, [])
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluator, "MOST_COUNTED", 19)  # of 10 clips and 2 classes
+        assert "takes minutes for so many clips" in evaluator.events_scored(clips)[1][0]
+    monkeypatch.setitem(sys.modules, "sed_scores_eval", None)
+    assert "pip install 'glat[events]'" in evaluator.events_scored(clips)[1][0]
 
 
 def test_one_recording_has_no_intervals(run, table, monkeypatch, capsys):

@@ -20,7 +20,8 @@ from glat.errors import UserError
 from glat.evaluation.bootstrap import draw, interval
 from glat.evaluation.events.counts import PSDS, count
 from glat.evaluation.events.measures import best_thresholds, f1, psds
-from glat.evaluation.events.timelines import EVIDENCE, Timeline, stretches, timelines, truths
+from glat.evaluation.events.scores import EVIDENCE
+from glat.evaluation.events.timelines import Timeline, stretches, timelines, truths
 from glat.evaluation.score import Scored, score
 from glat.files import replaced, to_json_text
 from glat.frontend import to_float

@@ -18,6 +18,7 @@ from ..demo.answer import Limits
 from ..demo.server import DemoServer
 from ..demo.table import FORMATS
 from ..errors import UserError
+from ..sharpening import EventsBy
 from ..tagging.formats import text_format
 from ..tagging.tagger import OVERLAP, Tagger
 from ..terminal import Console
@@ -44,8 +45,9 @@ class Demo:
     """global: the global stream alone, no crops."""
     crop_pooling: CropPooling | None = None
     """How the crops' probabilities become the local stream's score; default: as in training."""
-    sharpen: bool = False
-    """Sharpen the frame probabilities, by which events are found, by what the local stream says of each crop."""
+    events_by: EventsBy | None = None
+    """Which frame probabilities events are found by: frames, as the global stream says them, or sharpened, averaged
+    with what both streams say of the clip and of each crop. Default: frames."""
     overlap: float = OVERLAP
     """Overlap of neighbouring windows, as a share of a window from 0 to 0.9. A window is as long as a training clip."""
     batch_size: int | None = None

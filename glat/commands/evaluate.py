@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ..outputs import PICTURE, Kind, Output, read_by
 from ..plots.style import PICTURES
 from ..runs import folder as run
 from ..runs.thresholds import Thresholds, thresholds_of_weights, write_thresholds
+from ..sharpening import SAID, EventsBy
 from ..tagging.events import thresholds_of
 from ..terminal import Console, Table
 from ..text import CsvWriter
@@ -118,6 +119,7 @@ def _evaluate(command: Evaluate) -> int:
         lambda: precision.autocast(device),
         loading=Loading(report=lost.append),
         in_time=in_time,
+        sharpen=command.thresholds,
     )
     skipped += tuple(lost)
     assert scored is not None  # one process
@@ -129,7 +131,8 @@ def _evaluate(command: Evaluate) -> int:
     of_run = f"{command.named}{', its best evaluation' if command.best else ''}"
     pooled = f"crops pooled by {command.crop_pooling}, " if command.crop_pooling else ""
     console.print(f"{of_run}, {pooled}{machine.device_name(device)}, {precision.reason}")
-    console.print(f"{found.evaluation.counted()}, SHA-256 of their names {found.evaluation.clips_sha256}")
+    console.print(f"{found.evaluation.counted()}, SHA-256 of their names:")
+    console.print(f"  {found.evaluation.clips_sha256}")
     console.print(found.table())
     if resamples:
         of_what = "clips" if found.evaluation.recordings is None else "recordings, with all of their windows"
@@ -184,7 +187,11 @@ def _scores_events(command: Evaluate, clips: ClipSource, notes: list[str]) -> bo
 def _event_report(command: Evaluate, opened: run.Run, scored: Scored, crop_samples: int, resamples: int) -> EventReport:
     """At the thresholds by which glat tag finds events: those that the run keeps for these weights."""
     kept = thresholds_of_weights(opened.folder, run.BEST_WEIGHTS if command.best else run.WEIGHTS)
-    thresholds = None if kept is None else thresholds_of(kept.of_frames(), opened.classes).astype(np.float64)
+    thresholds = {
+        kind: thresholds_of(found, opened.classes).astype(np.float64)
+        for kind in get_args(EventsBy)
+        if kept is not None and (found := kept.of_events(kind))
+    }
     return event_report(scored, crop_samples, thresholds, resamples, command.seed)
 
 
@@ -222,23 +229,28 @@ def _outputs(command: Evaluate, opened: run.Run) -> tuple[Output | None, Output 
 
 
 def _keep_thresholds(command: Evaluate, scored: Scored, console: Console) -> None:
-    """Find the thresholds for frames and for tags, print those for frames, and write both into the run's folder."""
+    """Find the thresholds for both kinds of frames and for tags, print the former, and write all into the run."""
     clips = scored.clips
+    assert scored.highest_sharpened is not None
     targets = clips.targets.dense().numpy()
-    frames = best_thresholds(targets, scored.highest, clips.classes)
-    tags = best_thresholds(targets, scored.probs["fused"], clips.classes)
+    probs = {"frames": scored.highest, "sharpened": scored.highest_sharpened, "tags": scored.probs["fused"]}
+    found = {kind: best_thresholds(targets, each, clips.classes) for kind, each in probs.items()}
     weights = run.BEST_WEIGHTS if command.best else run.WEIGHTS
     path = command.run / run.THRESHOLDS
     with writing(f"--thresholds {path}"):
-        write_thresholds(command.run, Thresholds(frames, tags, len(clips), fingerprint(clips.names), weights))
-    shown = Table("class", title="thresholds of the frames", title_justify="left")
-    for column in ("threshold", "precision", "recall", "F1"):
-        shown.add_column(column, justify="right")
-    for label, found in list(frames.items())[:_MOST_SHOWN]:
-        shown.add_row(label, *(f"{x:.3f}" for x in (found.threshold, found.precision, found.recall, found.f1)))
-    console.print(shown)
-    more = f"{len(frames) - _MOST_SHOWN} more classes, and " if len(frames) > _MOST_SHOWN else ""
-    console.print(f"{more}the thresholds of the clips' fused probabilities: {path}; glat tag takes both from there")
+        write_thresholds(
+            command.run, Thresholds(**found, clips=len(clips), clips_sha256=fingerprint(clips.names), weights=weights)
+        )
+    for kind in get_args(EventsBy):
+        shown = Table("class", title=f"thresholds of {SAID[kind]}", title_justify="left")
+        for column in ("threshold", "precision", "recall", "F1"):
+            shown.add_column(column, justify="right")
+        for label, each in list(found[kind].items())[:_MOST_SHOWN]:
+            shown.add_row(label, *(f"{x:.3f}" for x in (each.threshold, each.precision, each.recall, each.f1)))
+        console.print(shown)
+    if (more := len(found["frames"]) - _MOST_SHOWN) > 0:
+        console.print(f"and {more} more classes")
+    console.print(f"these, and thresholds of the clips' fused probabilities: {path}; glat tag takes them from there")
     console.print("precision and recall are of the clips that chose the thresholds; on other clips they are lower")
 
 

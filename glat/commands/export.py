@@ -64,6 +64,7 @@ def _export(command: Export) -> int:
         device=torch.device("cpu"),
         allow_code=command.allow_code.split(",") if command.allow_code else (),
         normalise_with=recordings if estimated else (),
+        events_by="frames",  # a file has no others
     )
     parity = tagger.export(command.out, check=recordings, tolerance=command.tolerance, overwrite=command.overwrite)
     console = Console(soft_wrap=True)

@@ -8,6 +8,7 @@ import torch
 
 from .. import machine
 from ..config import CropPooling
+from ..sharpening import EventsBy
 from ..tagging.hearing import Streams
 from ..tagging.loading import load
 from ..tagging.tagger import Tagger
@@ -25,7 +26,7 @@ class Hearing(Protocol):
     @property
     def crop_pooling(self) -> CropPooling | None: ...
     @property
-    def sharpen(self) -> bool: ...
+    def events_by(self) -> EventsBy | None: ...
     @property
     def overlap(self) -> float: ...
     @property
@@ -51,5 +52,5 @@ def load_tagger(command: Hearing, source: Path, normalise_with: Sequence[Path]) 
         batch_size=command.batch_size,
         allow_code=command.allow_code.split(",") if command.allow_code else (),
         normalise_with=normalise_with,
-        sharpen=command.sharpen,
+        events_by=command.events_by,
     )

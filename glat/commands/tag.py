@@ -11,6 +11,7 @@ from ..data.parallel import Part
 from ..errors import UserError
 from ..hub.fetch import local
 from ..plots.style import PICTURES
+from ..sharpening import EventsBy
 from ..tagging.formats import FormatName
 from ..tagging.listing import list_recordings
 from ..tagging.loading import needs_normaliser
@@ -67,10 +68,10 @@ class Tag:
     .selections.txt (Raven)."""
     threshold: str | None = None
     """Least frame probability of an event: a number, or a CSV with the columns class and threshold. Default: what
-    `glat evaluate --thresholds` found for the run, else 0.5."""
-    sharpen: bool = False
-    """Average the frame probabilities, by which events are found, with what both streams say of the clip and of each
-    crop. The default threshold is then 0.5."""
+    `glat evaluate --thresholds` found for these frames of the run, else 0.5."""
+    events_by: EventsBy | None = None
+    """Which frame probabilities events are found by: frames, as the global stream says them, or sharpened, averaged
+    with what both streams say of the clip and of each crop. Default: frames."""
     min_seconds: float = 0.0
     """Leave out events shorter than this."""
     merge_gap_seconds: float = 0.0
@@ -128,7 +129,7 @@ def _tag(command: Tag) -> int:
     seconds = progress.heard / progress.rate if progress.heard else 0.0
     if not command.json:
         rate = f"{audio_time(progress.heard)} in {clock(seconds)}, {progress.rate:.0f}× real time"
-        wrote = [f"{work.events_written} events in {work.job.out}"] if work.job else []
+        wrote = [f"{work.events_written} events in {work.job.out}, {work.by}"] if work.job else []
         wrote += [f"crops that decided: {work.page}"] if work.page else []
         heard = len(files) - len(work.failed)
         of = "" if heard == len(files) else f" of {len(files)}"

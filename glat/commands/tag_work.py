@@ -17,6 +17,7 @@ from ..plots.evidence import Evidence
 from ..plots.tagged import Drawn, Sketch, plot_tagged
 from ..runs.folder import BEST_WEIGHTS, WEIGHTS
 from ..runs.thresholds import read_threshold_table
+from ..sharpening import SAID
 from ..tagging.events import EventRules, TaggedEvent, thresholds_of
 from ..tagging.formats import format_of, import_pyarrow
 from ..tagging.job import Job
@@ -59,13 +60,18 @@ class Work:
         self.top = command.top or 3
         thresholds = tagger.thresholds
         tag_thresholds = tagger.tag_thresholds
+        at = tagger.thresholds_from
         if command.threshold is not None:
+            at = f"--threshold {command.threshold}"
             thresholds = tag_thresholds = thresholds_of(read_threshold_table(command.threshold), tagger.classes)
         self.thresholds = thresholds
+        self.by = f"by {SAID[tagger.events_by]} at {at}"
         self.job = self._open_job(thresholds, part) if command.events is not None else None
         self.rules = None
         if self.job is not None:
-            self.rules = EventRules(thresholds, command.min_seconds, command.merge_gap_seconds, command.top)
+            self.rules = EventRules(
+                thresholds, command.min_seconds, command.merge_gap_seconds, command.top, tagger.events_by
+            )
         self.evidence: Evidence | None = None
         if command.evidence is not None:
             self.evidence = Evidence(
@@ -119,7 +125,7 @@ class Work:
             "batch_size": tagger.batch_size,
             "amp": command.amp,
             "thresholds": [round(float(t), 6) for t in thresholds],
-            "sharpen": command.sharpen,
+            "events_by": tagger.events_by,
             "min_seconds": command.min_seconds,
             "merge_gap_seconds": command.merge_gap_seconds,
             "top": command.top,

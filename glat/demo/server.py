@@ -253,7 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         assert self.server.tagger is not None
         try:
-            text = table(json.loads(self._body(length).getvalue()), self.server.tagger.classes)
+            tagger = self.server.tagger
+            text = table(json.loads(self._body(length).getvalue()), tagger.classes, tagger.events_by)
         except (ValueError, OverflowError, RecursionError):
             self._refuse(HTTPStatus.BAD_REQUEST, "this is no table of events")
             return

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from ..data import Batch, ClipSource, Event, Skipped, fingerprint
 from ..data.loading.batches import DEFAULT_LOADING, Loading
 from ..errors import UserError
 from ..inference import for_inference
-from ..model import GlobalLocal
+from ..model import GlobalLocal, Scores
 from ..ranks import ALONE, Ranks
+from ..sharpening import sharpened
 from ..terminal import Table
+from .events.scores import EventScores, event_scores
 from .metrics import Metrics, d_prime, evaluate_scores
 
 STREAMS = ("global", "local", "fused")
@@ -35,6 +37,7 @@ class Scored:
     highest: NDArray[np.float32]  # [M, L], the largest probability over the valid frames
     frame_logits: NDArray[np.float32] | None = None  # [M, T, L] of the global stream; this and the next where asked for
     crop_logits: NDArray[np.float32] | None = None  # [M, N, L] of the local stream
+    highest_sharpened: NDArray[np.float32] | None = None  # [M, L], as `highest`, of sharpened frames; where asked for
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Evaluation:
     clips_sha256: str  # of their names
     starts: "CropStarts"
     recordings: int | None = None  # where the clips are windows
+    when: EventScores | None = None  # of a run's end, where the times of the events are known
 
     def counted(self) -> str:
         """What was scored, in words: "51 windows of 10 s, of 6 recordings"."""
@@ -74,6 +78,7 @@ class Evaluation:
             "left_out": left_out,
             "hits": vars(self.hits) if self.hits else None,
             "crop_starts": vars(self.starts),
+            **({} if self.when is None else {"events": self.when.to_json()}),
         }
 
 
@@ -90,7 +95,8 @@ def from_json(found: Mapping[str, Any], classes: tuple[str, ...]) -> Evaluation:
     if hits is not None:
         hits = CropHits(**hits | {"by_chance": math.nan if hits["by_chance"] is None else hits["by_chance"]})
     starts = CropStarts(**found["crop_starts"])
-    return Evaluation(by_stream, hits, found["clips"], found["clips_sha256"], starts, found.get("recordings"))
+    when = event_scores(found["events"]) if "events" in found else None
+    return Evaluation(by_stream, hits, found["clips"], found["clips_sha256"], starts, found.get("recordings"), when)
 
 
 @dataclass(frozen=True)
@@ -118,28 +124,6 @@ class CropStarts:
     absent: list[int]  # crops of other classes
 
 
-def evaluate(
-    model: GlobalLocal,
-    clips: ClipSource,
-    batch_size: int,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[Any]],
-    ranks: Ranks = ALONE,
-    loading: Loading = DEFAULT_LOADING,
-) -> Evaluation:
-    """Score each clip once, in evaluation mode, and compute the metrics; the model is not changed.
-
-    Clips that cannot be read are reported and left out.
-
-    Args:
-        autocast: returns the context manager to compute in.
-        ranks: each scores a part of the clips; all return the metrics of all clips.
-        loading: how the clips are read.
-    """
-    scored = score(model, clips, batch_size, device, autocast, ranks, loading)
-    return ranks.on_first(lambda: evaluation_of(cast(Scored, scored), model.crop_samples))
-
-
 @torch.inference_mode()
 def score(
     model: GlobalLocal,
@@ -150,11 +134,18 @@ def score(
     ranks: Ranks = ALONE,
     loading: Loading = DEFAULT_LOADING,
     in_time: bool = False,
+    sharpen: bool = False,
 ) -> Scored | None:
-    """Like `evaluate`, but return the model's output instead of metrics; None on all ranks but the first.
+    """Hear each clip once, in evaluation mode; the model is not changed. None on all ranks but the first.
+
+    Clips that cannot be read are reported and left out.
 
     Args:
+        autocast: returns the context manager to compute in.
+        ranks: each hears a part of the clips.
+        loading: how the clips are read.
         in_time: keep the logits of frames and crops too, 4 M (T + N) L bytes.
+        sharpen: find the largest probabilities of sharpened frames too.
     """
     ranks.same_buffers(model)
     model = for_inference(model)
@@ -169,6 +160,8 @@ def score(
         found = [*probs, _highest(scores.frame_logits, batch), scores.crops.classes, scores.crops.starts]
         if in_time:
             found += [scores.frame_logits.float(), scores.crop_logits.float()]
+        if sharpen:
+            found.append(_highest_sharpened(scores, batch, model.crop_samples))
         batches.append([column.cpu().numpy() for column in found])
         frames = scores.frame_logits.shape[1]
     for skipped in bad:
@@ -184,16 +177,32 @@ def score(
         raise UserError(f"no clip for the evaluation can be read ({bad[0].file}: {bad[0].reason}); check the data")
     kept_rows, *joined = (np.concatenate(column) for column in zip(*parts, strict=True))
     kept = clips if len(kept_rows) == len(clips) else clips.subset(kept_rows)
-    streams, (highest, classes, starts, *logits) = joined[: len(STREAMS)], joined[len(STREAMS) :]
-    return Scored(kept, dict(zip(STREAMS, streams, strict=True)), classes, starts, frames, highest, *logits)
+    streams, (highest, classes, starts, *more) = joined[: len(STREAMS)], joined[len(STREAMS) :]
+    of_sharpened = more.pop() if sharpen else None
+    frame_logits, crop_logits = more or (None, None)
+    by_stream = dict(zip(STREAMS, streams, strict=True))
+    return Scored(kept, by_stream, classes, starts, frames, highest, frame_logits, crop_logits, of_sharpened)
 
 
 def _highest(frame_logits: Tensor, batch: Batch) -> Tensor:
     """[B, L], the largest frame probability of each clip; frames in its padding do not count."""
-    T, S = frame_logits.shape[1], batch.wave.shape[1]
-    starts = torch.arange(T, device=frame_logits.device) * S // T
-    padding = starts >= batch.lengths[:, None]
+    padding = _in_padding(frame_logits.shape[1], batch)
     return frame_logits.float().masked_fill(padding[:, :, None], -torch.inf).amax(1).sigmoid()
+
+
+def _in_padding(T: int, batch: Batch) -> Tensor:
+    """[B, T], whether a frame begins behind the end of its clip."""
+    starts = torch.arange(T, device=batch.wave.device) * batch.wave.shape[1] // T
+    return starts >= batch.lengths[:, None]
+
+
+def _highest_sharpened(scores: Scores, batch: Batch, crop_samples: int) -> Tensor:
+    """As `_highest`, of frames sharpened as `glat tag` does."""
+    T, S = scores.frame_logits.shape[1], batch.wave.shape[1]
+    columns = (scores.frame_logits.float().sigmoid(), scores.global_probs.float(), scores.crop_logits.float().sigmoid())
+    rows = zip(*(column.cpu().numpy() for column in (*columns, scores.crops.starts)), strict=True)
+    frames = np.stack([sharpened(g, G, c, starts, crop_samples, S) for g, G, c, starts in rows])
+    return torch.from_numpy(frames).masked_fill(_in_padding(T, batch).cpu()[:, :, None], 0.0).amax(1)
 
 
 def evaluation_of(scored: Scored, crop_samples: int) -> Evaluation:
@@ -269,8 +278,8 @@ def remarks(evaluation: Evaluation, classes: tuple[str, ...]) -> list[str]:
         )
     if (hits := evaluation.hits) is not None and hits.crops:
         lines.append(
-            f"crops of a present class that overlap an event of it: {hits.share:.1%} of {hits.crops} "
-            f"(crops at random: {hits.by_chance:.1%})"
+            f"crops of a present class on an event of it: {hits.share:.1%} of {hits.crops} "
+            f"(at random {hits.by_chance:.1%})"
         )
     if left_out := evaluation.metrics["fused"].left_out:
         names = ", ".join(classes[k] for k in left_out[:5]) + (", ..." if len(left_out) > 5 else "")

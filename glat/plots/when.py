@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..evaluation.events.report import EventReport
-from ..evaluation.events.timelines import EVIDENCE
+from ..evaluation.events.scores import EVIDENCE
 from .style import COLOURS, plain, save, tidy
 
 MOST_BARS = 40  # up to so many classes all are drawn; of more, those with the most events

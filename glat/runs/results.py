@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..config import TrainConfig
 from ..errors import UserError, warn
+from ..evaluation.events.scores import event_scores
 from ..evaluation.score import STREAMS, Evaluation, from_json
 from .digests import read_record, read_weights, write_record
 from .folder import BEST_WEIGHTS, EVALUATION, WEIGHTS, open_run, read_metrics
@@ -86,6 +87,8 @@ def _check(found: dict[str, Any]) -> None:
         _numbers(stream.setdefault("ap", {}).values())
         if stream["ap"].keys() != found["streams"]["global"]["ap"].keys():
             raise ValueError("the streams have other classes")
+    if "events" in found:
+        event_scores(found["events"])
     starts = found.get("crop_starts")
     if starts is not None:
         _numbers([starts["bin_seconds"], starts["clip_seconds"], starts["crop_seconds"]])

@@ -7,23 +7,26 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..evaluation.thresholds import Threshold
+from ..sharpening import EventsBy
 from .digests import read_record, write_record
 from .folder import THRESHOLDS
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """By class, for the two questions that are asked; classes without a positive or a negative clip have none."""
+    """By class, for each question that is asked; classes without a positive or a negative clip have none."""
 
     frames: Mapping[str, Threshold]  # of the largest frame probability of a clip: when does it sound?
+    sharpened: Mapping[str, Threshold]  # the same, of sharpened frames; empty where an older glat found the thresholds
     tags: Mapping[str, Threshold]  # of the clip's fused probability: does it sound?
     clips: int
     clips_sha256: str  # of their names
     weights: str  # the file that they are of
 
-    def of_frames(self) -> dict[str, float]:
-        """By class, for the frames."""
-        return {label: found.threshold for label, found in self.frames.items()}
+    def of_events(self, events_by: EventsBy) -> dict[str, float] | None:
+        """By class, for events by frames of this kind; None where there are none."""
+        found = self.sharpened if events_by == "sharpened" else self.frames
+        return {label: each.threshold for label, each in found.items()} or None
 
     def of_tags(self) -> dict[str, float]:
         """By class, for the tags."""
@@ -47,9 +50,10 @@ def read_thresholds(folder: Path) -> Thresholds | None:
     except FileNotFoundError:
         return None
     try:
+        found.setdefault("sharpened", {})
         by_class = {
             kind: {str(label): Threshold(**{k: float(v) for k, v in row.items()}) for label, row in found[kind].items()}
-            for kind in ("frames", "tags")
+            for kind in ("frames", "sharpened", "tags")
         }
         return Thresholds(
             **by_class, clips=int(found["clips"]), clips_sha256=found["clips_sha256"], weights=found["weights"]

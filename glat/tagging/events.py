@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..arguments import real, whole
 from ..errors import UserError
+from ..sharpening import EventsBy
 from .frames import Frames
 from .windows import Grid
 
@@ -27,6 +28,7 @@ class TaggedEvent:
         probability: of the class in that frame.
         global_, local_, fused: of the class in the window (a clip as long as those of the training) in whose middle the
             peak lies; local_ is NaN where the model has no local stream.
+        events_by: which frames these are: "frames", as the global stream says them, or "sharpened".
     """
 
     file: str
@@ -38,6 +40,7 @@ class TaggedEvent:
     global_: float
     local_: float
     fused: float
+    events_by: EventsBy = "frames"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class EventRules:
         min_seconds: shorter events are left out.
         merge_gap_seconds: two events of a class that are at most this far apart are one.
         top: only the so many classes of a recording whose fused probability is largest; None: all.
+        events_by: which frames these are; it is noted with each event.
 
     Raises:
         UserError: numbers below zero or not finite, a `top` that is no whole number above zero.
@@ -58,6 +62,7 @@ class EventRules:
     min_seconds: float = 0.0
     merge_gap_seconds: float = 0.0
     top: int | None = None
+    events_by: EventsBy = "frames"
 
     def __post_init__(self) -> None:
         real("min_seconds", self.min_seconds, 0)
@@ -145,5 +150,5 @@ class EventFinder:
                 fused_, global_, local_ = (float(x) for x in event.streams)
                 peak = min((event.peak + 0.5) * unit, seconds)
                 scores = (event.probability, global_, local_, fused_)
-                events.append(TaggedEvent(file, classes[k], onset, offset, peak, *scores))
+                events.append(TaggedEvent(file, classes[k], onset, offset, peak, *scores, self.rules.events_by))
         return events

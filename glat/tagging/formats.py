@@ -35,7 +35,9 @@ _COLUMNS = (
     "global",
     "local",
     "fused",
+    "events_by",
 )
+_TEXTS = ("file", "class", "events_by")
 _RAVEN = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
     *("Begin Path", "File Offset (s)", "Class", "Score", "Global", "Local", "Fused"),
@@ -98,6 +100,7 @@ def _values(event: TaggedEvent) -> dict[str, Any]:
         "global": round(event.global_, 6),
         "local": None if math.isnan(event.local_) else round(event.local_, 6),
         "fused": round(event.fused, 6),
+        "events_by": event.events_by,
     }
 
 
@@ -109,7 +112,7 @@ def _csv_line(cells: Iterable[Any]) -> str:
 
 def _csv(events: Sequence[TaggedEvent], rows_before: int) -> str:
     return "".join(
-        _csv_line([v["file"], v["class"], *(_fixed(v[name]) for name in _COLUMNS[2:])]) for v in map(_values, events)
+        _csv_line(v[name] if name in _TEXTS else _fixed(v[name]) for name in _COLUMNS) for v in map(_values, events)
     )
 
 
@@ -165,7 +168,7 @@ def write_parquet(rows: Path, out: Path) -> None:
     """
     pyarrow, parquet = import_pyarrow()
     text, number = pyarrow.string(), pyarrow.float64()
-    schema = pyarrow.schema([(name, text if name in ("file", "class") else number) for name in _COLUMNS])
+    schema = pyarrow.schema([(name, text if name in _TEXTS else number) for name in _COLUMNS])
     with parquet.ParquetWriter(out, schema) as writer:
         for batch in _batches(rows):
             writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))

@@ -10,17 +10,18 @@ from ..backbones import Backbone
 from ..config import CropPooling, ModelConfig
 from ..data.recordings.audio import read_audio
 from ..data.recordings.audioset import read_class_labels
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, warn
 from ..hub.fetch import local
 from ..model import GlobalLocal
 from ..runs.folder import BEST_WEIGHTS, WEIGHTS, open_run
 from ..runs.pretrained import read_pretrained
-from ..runs.thresholds import thresholds_of_weights
+from ..runs.thresholds import Thresholds, thresholds_of_weights
 from ..runs.weights import load_model
+from ..sharpening import SAID, EventsBy
 from .events import thresholds_of
 from .hearing import Streams
 from .origin import Origin
-from .tagger import OVERLAP, Tagger
+from .tagger import OVERLAP, Tagger, events_by_of
 
 CLIP_SECONDS = 10.0  # what PANNs' and TALNet's networks were trained on
 _NORMALISER = "standardise.mean"  # its entry in the state dict
@@ -40,7 +41,7 @@ def load(
     batch_size: int | None = None,
     allow_code: Collection[str] = (),
     normalise_with: Sequence[str | Path] = (),
-    sharpen: bool = False,
+    events_by: EventsBy | None = None,
 ) -> Tagger:
     """A trained model, ready to tag.
 
@@ -61,8 +62,8 @@ def load(
         allow_code: modules, or module:factory, whose code may run, where a run was trained with a network of the
             user's own.
         normalise_with: recordings to estimate a normaliser from, for TALNet.pt, which lacks its own.
-        sharpen: find events, from 0.5 on, by frames that are sharpened by what both streams say of the clip and of
-            each crop.
+        events_by: what events are found by: "frames", the frame probabilities as the global stream says them, or
+            "sharpened", averaged with what both streams say of the clip and of each crop; None: frames.
 
     Raises:
         UserError: nothing there, damaged files, labels that are missing or too few or many.
@@ -84,24 +85,41 @@ def load(
         model, classes = _from_weights(source, labels, crop_pooling, normalise_with)
         clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
         origin = Origin(source)
-    # Those of a run are of its frames as they are.
-    by_frames = thresholds.of_frames() if thresholds and not sharpen else None
+    events_by = events_by_of(events_by, streams)
+    of_events, thresholds_from = _of_events(thresholds, events_by, source)
+    by_frames = thresholds.of_events("frames") if thresholds else None
     by_tags = thresholds.of_tags() if thresholds else None
     where = machine.pick_device() if device is None else _device(device)
     return Tagger(
         model,
         classes,
         clip_samples,
-        thresholds_of(by_frames, classes),
+        thresholds_of(of_events, classes),
         thresholds_of(by_tags, classes),
         device=where,
         dtype=dtype,
         streams=streams,
         overlap=overlap,
         batch_size=batch_size,
-        sharpen=sharpen,
+        events_by=events_by,
+        plain_thresholds=thresholds_of(by_frames, classes),
+        thresholds_from=thresholds_from,
         origin=origin,
     )
+
+
+def _of_events(kept: Thresholds | None, events_by: EventsBy, run: Path) -> tuple[dict[str, float] | None, str]:
+    """The thresholds of events by class, and where they come from: those of other frames are not taken for them."""
+    found = kept.of_events(events_by) if kept is not None else None
+    if found is not None:
+        return found, f"the run's thresholds for {SAID[events_by]}"
+    if kept is not None:
+        warn(
+            f"{run} keeps no thresholds for {SAID[events_by]}, which are taken from 0.5 on; find them with glat "
+            f"evaluate --run {run} --thresholds",
+            stacklevel=3,
+        )
+    return None, "0.5"
 
 
 def _from_weights(

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sharpening import sharpened
+from ..sharpening import EventsBy, sharpened
 from .events import EventFinder, EventRules, TaggedEvent
 from .frames import Frames, JoinedFrames
 from .hearing import Heard
@@ -30,7 +30,8 @@ class Recording:
         keep: also keep frames, windows and embeddings, which takes memory by the hour.
         with_crops: keep the crops of all windows; without it, those that decided.
         rules: find events by these while the windows come.
-        sharpen: take the frames as both streams' scores of clip and crops sharpen them; see `glat.sharpening`.
+        events_by: "sharpened": take the frames as both streams' scores of clip and crops sharpen them; see
+            `glat.sharpening`.
         frame_sink, window_sink: are given the frames and the windows.
     """
 
@@ -44,12 +45,12 @@ class Recording:
         keep: bool = False,
         with_crops: bool = True,
         rules: EventRules | None = None,
-        sharpen: bool = False,
+        events_by: EventsBy = "frames",
         frame_sink: Callable[[Frames], None] | None = None,
         window_sink: WindowSink | None = None,
     ) -> None:
         self.name, self.grid, self.classes, self.crop_samples = name, grid, classes, crop_samples
-        self.keep, self.with_crops, self.sharpen = keep, with_crops, sharpen
+        self.keep, self.with_crops, self.events_by = keep, with_crops, events_by
         self.finder = EventFinder(rules, grid) if rules is not None else None
         self.frame_sink, self.window_sink = frame_sink, window_sink
         self.joined = JoinedFrames(grid, self._frames)
@@ -82,7 +83,7 @@ class Recording:
             self.window_sink(window, heard, row, crops)
 
     def _frame_probs(self, heard: Heard, row: int) -> NDArray[np.float32]:
-        if not self.sharpen:
+        if self.events_by == "frames":
             return heard.frame_probs[row]
         said = (heard.frame_probs[row], heard.streams[row, 1], heard.crop_probs[row])
         return np.asarray(sharpened(*said, heard.starts[row], self.crop_samples, self.grid.clip_samples), np.float32)
@@ -107,6 +108,7 @@ class Recording:
             grid=self.grid,
             default_thresholds=thresholds,
             kept=self._all_kept() if self.keep else None,
+            events_by=self.events_by,
         )
         events = self.finder.finish(self.name, seconds, self.classes, self.best[0]) if self.finder else []
         return found, events

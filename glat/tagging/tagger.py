@@ -16,6 +16,7 @@ from ..export.check import TOLERANCE, Parity
 from ..export.facts import describe
 from ..export.sounds import Sounds
 from ..model import GlobalLocal
+from ..sharpening import EVENTS_BY, EventsBy
 from .hearing import Listener, Streams
 from .origin import Origin
 from .pipeline import Outcome, Start, hear
@@ -31,6 +32,21 @@ Audio = str | Path | NDArray[Any] | torch.Tensor
 MOST_CHANNELS = 64  # an array [S, channels] would be S recordings of some samples, and take hours
 
 
+def events_by_of(asked: EventsBy | None, streams: Streams) -> EventsBy:
+    """What events are found by, where `asked` is what somebody asked for; None: the default.
+
+    Raises:
+        UserError: sharpened frames without a local stream; something else.
+    """
+    if asked is None:
+        return EVENTS_BY if streams == "both" else "frames"
+    if asked not in get_args(EventsBy):
+        raise UserError(f"events_by is {asked!r}; give one of {', '.join(get_args(EventsBy))}")
+    if asked == "sharpened" and streams == "global":
+        raise UserError("frames are sharpened by the local stream, and streams is global; leave one of the two out")
+    return asked
+
+
 class Tagger:
     """A trained model that says what sounds in recordings, and when. Calls from several threads are safe.
 
@@ -41,15 +57,18 @@ class Tagger:
         model: it is copied for inference and left as it is.
         classes: L names, in the model's order.
         clip_samples: S, samples of a window.
-        thresholds: [L], least frame probability of an event, by class.
+        thresholds: [L], least frame probability of an event, by class, of the frames that `events_by` says.
         tag_thresholds: [L], least fused probability of a window that has the class.
         device: where the model runs.
         dtype: what its networks compute in: torch.float32, torch.bfloat16 or torch.float16.
         streams: "both", or "global" to leave the local stream out.
         overlap: share of a window that the next one hears again, 0 to 0.9.
         batch_size: windows at a time; None: 8 on a CPU, 32 elsewhere.
-        sharpen: average frame probabilities with what both streams say of the clip and of the crops, before events are
-            found; see `glat.sharpening`.
+        events_by: what events are found by: "frames", the frame probabilities as the global stream says them, or
+            "sharpened", averaged with what both streams say of the clip and of the crops (`glat.sharpening`); None: as
+            `glat.sharpening.EVENTS_BY` says, and frames where the local stream is left out.
+        plain_thresholds: [L], of the frames as they are, for what is exported; None: `thresholds`.
+        thresholds_from: where the thresholds come from, in words.
         origin: what the model is, for what is exported of it.
 
     Attributes:
@@ -57,6 +76,7 @@ class Tagger:
         sample_rate_hz: what the model hears.
         clip_seconds: length of a window.
         thresholds, tag_thresholds: [L].
+        events_by: what events are found by.
 
     Raises:
         UserError: values outside their range; a window too short for the model.
@@ -75,7 +95,9 @@ class Tagger:
         streams: Streams = "both",
         overlap: float = OVERLAP,
         batch_size: int | None = None,
-        sharpen: bool = False,
+        events_by: EventsBy | None = None,
+        plain_thresholds: NDArray[np.float32] | None = None,
+        thresholds_from: str = "0.5",
         origin: Origin | None = None,
     ) -> None:
         overlap = real("overlap", overlap, 0, 0.9)
@@ -85,8 +107,7 @@ class Tagger:
             raise UserError(f"streams is {streams!r}; give one of {', '.join(get_args(Streams))}")
         if dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise UserError(f"dtype is {dtype}; give torch.float32, torch.bfloat16 or torch.float16")
-        if sharpen and streams == "global":
-            raise UserError("frames are sharpened by the local stream, and streams is global; leave one of the two out")
+        self.events_by = events_by_of(events_by, streams)
         self._listener = Listener(model, clip_samples, device, dtype, streams)
         self.classes = tuple(classes)
         self.sample_rate_hz = model.global_.sample_rate_hz
@@ -94,7 +115,8 @@ class Tagger:
         self.crop_samples = model.crop_samples
         self.thresholds, self.tag_thresholds = thresholds, tag_thresholds
         self.streams: Streams = streams
-        self.sharpen = sharpen
+        self.thresholds_from = thresholds_from
+        self._plain_thresholds = thresholds if plain_thresholds is None else plain_thresholds
         self.origin = origin
         self.grid = Grid.of(clip_samples, self._listener.frames, self.sample_rate_hz, overlap)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
@@ -183,7 +205,7 @@ class Tagger:
             self.classes,
             clip_samples,
             self.grid.frames,
-            self.thresholds,
+            self._plain_thresholds,
             self.tag_thresholds,
             {} if self.origin is None else self.origin.describe(),
         )
@@ -199,7 +221,7 @@ class Tagger:
 
     def recording(self, name: str, **options: Any) -> Recording:
         """What gathers the windows of one recording; `options` as of `Recording`."""
-        return Recording(name, self.grid, self.classes, self.crop_samples, sharpen=self.sharpen, **options)
+        return Recording(name, self.grid, self.classes, self.crop_samples, events_by=self.events_by, **options)
 
     def hear(
         self,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..arguments import whole
 from ..errors import UserError
+from ..sharpening import EventsBy
 from .events import EventFinder, EventRules, TaggedEvent, thresholds_of
 from .frames import Frames
 from .windows import Grid
@@ -103,6 +104,7 @@ class Tags:
         tags: all classes, the likeliest first.
         crops: those that the selector cut, window after window, in each the best class first.
         crops_per_window: N.
+        events_by: which frames these are: "frames", as the global stream says them, or "sharpened".
     """
 
     file: str
@@ -114,6 +116,7 @@ class Tags:
     grid: Grid = field(repr=False)
     default_thresholds: NDArray[np.float32] = field(repr=False)  # [L]
     kept: Kept | None = field(repr=False)
+    events_by: EventsBy = "frames"
 
     def top(self, count: int) -> tuple[Tag, ...]:
         """The likeliest tags; all of them where `count` is larger than their number."""
@@ -159,7 +162,7 @@ class Tags:
 
         Args:
             threshold: least probability of an event's frames, one number or a dict by class; None: what
-                ``glat evaluate --thresholds`` found for the run, else 0.5.
+                ``glat evaluate --thresholds`` found for these frames of the run, else 0.5.
             min_seconds: shorter events are left out.
             merge_gap_seconds: two events of a class at most this far apart are one.
             top: events of the so many likeliest classes only; None: of all.
@@ -170,7 +173,7 @@ class Tags:
         """
         kept = self._kept()
         limits = self.default_thresholds if threshold is None else thresholds_of(threshold, self.classes)
-        finder = EventFinder(EventRules(limits, min_seconds, merge_gap_seconds, top), self.grid)
+        finder = EventFinder(EventRules(limits, min_seconds, merge_gap_seconds, top, self.events_by), self.grid)
         finder.add(Frames(0, kept.frames, kept.streams))
         return finder.finish(self.file, self.seconds, self.classes, self.probs)
 

@@ -178,4 +178,6 @@ class Keeper:
         plot_curves([Recorded.of(self.folder)], self.folder / "curves.png")
         scores = {stream: metrics.means() for stream, metrics in result.metrics.items()}
         end = {f"end/{name}_{stream}": value for stream, means in scores.items() for name, value in means.items()}
+        if result.when is not None:
+            end |= {f"end/{name}": value for name, value in result.when.flat().items()}
         self._loggers.finish(end | {"end/step": best.last})

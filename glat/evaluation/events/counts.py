@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -131,20 +132,38 @@ def sed_scores_eval() -> ModuleType:
 
 def _as_scores(timeline: Timeline, names: Sequence[str], labels: Sequence[int]) -> Any:
     """The library's form of a timeline: a DataFrame with the columns onset, offset and one a class."""
+    table = np.column_stack([timeline.edges[:-1], timeline.edges[1:], timeline.probs[:, labels]])
+    scores = _tables()(table, columns=["onset", "offset", *names])
+    scores.values_of = {"onset": table[:, 0], "offset": table[:, 1], "\n".join(names): table[:, 2:]}
+    return scores
+
+
+@cache
+def _tables() -> Any:
     import pandas
 
     class Scores(pandas.DataFrame):
-        """pandas 3 hands out read-only arrays, which the library's compiled part refuses up to 0.0.4 (its PR 17)."""
+        """A table that hands out its times and its classes' scores itself.
 
-        @property
-        def _constructor(self) -> Any:
-            return Scores
+        The library asks for them over and over, which is two fifths of all counting's time by pandas' own way, and
+        pandas 3 hands out read-only arrays, which the library's compiled part refuses up to 0.0.4 (its PR 17).
+        """
 
-        def to_numpy(self, *arguments: Any, **options: Any) -> NDArray[Any]:
-            return np.array(super().to_numpy(*arguments, **options))
+        _metadata = ("values_of",)
 
-    columns = np.column_stack([timeline.edges[:-1], timeline.edges[1:], timeline.probs[:, labels]])
-    return Scores(columns, columns=["onset", "offset", *names])
+        def __getitem__(self, key: Any) -> Any:
+            values = self.values_of.get(key if isinstance(key, str) else "\n".join(key))
+            return super().__getitem__(key) if values is None else _Values(values)
+
+    return Scores
+
+
+class _Values:
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+
+    def to_numpy(self) -> Floats:
+        return self._values.copy()
 
 
 def _of_class(

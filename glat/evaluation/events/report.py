@@ -1,6 +1,6 @@
 """Event metrics of a model with bootstrap intervals: a table, each class, and curves."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,13 @@ from ..bootstrap import draw, interval
 from ..score import Scored
 from .counts import PSDS, Counts, count
 from .measures import best_thresholds, curve, f1, psds
-from .timelines import EVIDENCE, joined, stretches, timelines, truths
+from .scores import EVIDENCE, METRICS, SHORT, EventScores
+from .timelines import joined, stretches, timelines, truths
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 F1 = ("event", "segment")
-METRICS = {
-    "PSDS1": "PSDS1",
-    "PSDS2": "PSDS2",
-    "event_F1": "event F1",
-    "event_F1_best": "  its best",
-    "segment_F1": "segment F1",
-    "segment_F1_best": "  its best",
-}
 COMPARED = ("sharpened", "frames")  # one minus the other
 
 
@@ -39,10 +32,16 @@ class EventReport:
     scores: dict[str, dict[str, float]]
     class_scores: dict[str, dict[str, Floats]]  # [L], NaN for a class without an event
     thresholds: dict[str, dict[str, Floats]]  # [L] each of "event" and "segment": those of the best F1
-    intervals: dict[str, dict[str, Interval]]  # this and the next are empty without resamples
+    intervals: dict[str, dict[str, Interval]]  # this and the next two are empty without resamples
     differences: dict[str, Interval]  # of `COMPARED`, on the same resamples
+    class_intervals: dict[str, dict[str, list[Interval]]]  # one a class, NaN for a class without an event
     curves: dict[str, dict[str, tuple[Floats, Floats]]]  # by PSDS, as of `measures.curve`
     at: str  # the thresholds of the F1 that is not the best, in words
+
+    def short(self) -> EventScores:
+        """What a run's end prints and keeps of it."""
+        known = sum(events > 0 for events in self.events)
+        return EventScores(sum(self.events), known, self.at, self.scores)
 
     def difference(self, metric: str) -> float:
         """Of `COMPARED`."""
@@ -63,21 +62,21 @@ class EventReport:
         return result
 
     def remarks(self) -> list[str]:
-        """Lines below the table."""
-        known = sum(events > 0 for events in self.events)
+        """Lines below the table, of at most 80 columns."""
+        short = self.short()
         lines = [
-            f"{sum(self.events)} events of {known} classes; F1 {self.at}, and at the best threshold of each class",
+            f"{short.events} events of {short.classes} classes; F1 {self.at}",
+            "its best: at the threshold of each class that is best on these very clips",
             "event F1: onsets within 0.2 s, offsets within 0.2 s or 20 %; segment F1: 1 s",
         ]
         if self.differences:
-            less = ", ".join(
-                f"{METRICS[metric]} {self.difference(metric):+.3f} [{low:+.3f}, {high:+.3f}]"
-                for metric, (low, high) in self.differences.items()
-                if not metric.endswith("_best")
-            )
-            lines.append(f"{' - '.join(COMPARED)}: {less}")
-        if known < len(self.events):
-            lines.append(f"{len(self.events) - known} of {len(self.events)} classes have no event and are left out")
+            lines.append(f"{' - '.join(COMPARED)}, on the same resamples:")
+            for metric in SHORT:
+                low, high = self.differences[metric]
+                lines.append(f"  {METRICS[metric]:<10}  {self.difference(metric):+.3f} [{low:+.3f}, {high:+.3f}]")
+        if short.classes < len(self.events):
+            left_out = len(self.events) - short.classes
+            lines.append(f"{left_out} of {len(self.events)} classes have no event and are left out")
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -86,39 +85,40 @@ class EventReport:
             metric: {"value": self.difference(metric), "interval": bounds}
             for metric, bounds in self.differences.items()
         }
-        of_evidence = {
-            evidence: {
-                "scores": self.scores[evidence],
+        found = self.short().to_json()
+        for evidence, of_evidence in found["evidence"].items():
+            of_evidence |= {
                 "intervals": self.intervals.get(evidence),
                 "best_thresholds": {
-                    kind: {label: z for label, z in zip(self.classes, found.tolist(), strict=True) if not np.isnan(z)}
-                    for kind, found in self.thresholds[evidence].items()
+                    kind: {label: z for label, z in zip(self.classes, best.tolist(), strict=True) if not np.isnan(z)}
+                    for kind, best in self.thresholds[evidence].items()
                 },
             }
-            for evidence in EVIDENCE
-        }
-        return {"at": self.at, "evidence": of_evidence, "_minus_".join(COMPARED): differences}
+        return found | {"_minus_".join(COMPARED): differences}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """By class: its events, then every metric of every evidence; None where it has no event."""
+        """By class: its events, then every metric of every evidence with its interval; None where it has no event."""
         for k, events in enumerate(self.events):
             row: dict[str, Any] = {"events": events}
             for evidence in EVIDENCE:
                 for metric in METRICS:
-                    value = self.class_scores[evidence][metric][k]
-                    row[f"{metric}_{evidence}"] = None if np.isnan(value) else float(value)
+                    name = f"{metric}_{evidence}"
+                    row[name] = _or_none(self.class_scores[evidence][metric][k])
+                    if self.class_intervals:
+                        low, high = self.class_intervals[evidence][metric][k]
+                        row[f"{name}_low"], row[f"{name}_high"] = _or_none(low), _or_none(high)
             yield row
 
 
 def event_report(
-    scored: Scored, crop_samples: int, thresholds: Floats | None, resamples: int, seed: int
+    scored: Scored, crop_samples: int, thresholds: Mapping[str, Floats], resamples: int, seed: int
 ) -> EventReport:
     """Say how well a model knows when a class sounds, by each kind of evidence.
 
     Args:
         scored: of clips whose events are known, with the logits of frames and crops.
         crop_samples: W.
-        thresholds: [L], of the frames as they are, those of the run; None: 0.5. All else is taken from 0.5 on.
+        thresholds: [L] by evidence, those that the run keeps; any other evidence is taken from 0.5 on.
         resamples: of the clips (of windows in a row: of their recordings), the same as `report` draws; 0: no
             intervals.
         seed: for the resamples.
@@ -140,19 +140,23 @@ def event_report(
     of_classes: dict[str, dict[str, Floats]] = {}
     best: dict[str, dict[str, Floats]] = {}
     resampled: dict[str, dict[str, Floats]] = {}
+    of_class_resampled: dict[str, dict[str, list[Interval]]] = {}
     curves: dict[str, dict[str, tuple[Floats, Floats]]] = {}
     for evidence in EVIDENCE:
         counts = count(joined(timelines(scored, crop_samples, evidence), rows), known, labels)
         found = {kind: best_thresholds(counts, kind) for kind in F1}
         best[evidence] = {kind: _of_all(z, labels, L) for kind, z in found.items()}
-        usual = half if thresholds is None or evidence != "frames" else thresholds
-        measure = _measures(counts, usual[labels], found)
+        measure = _measures(counts, thresholds.get(evidence, half)[labels], found)
         ones = measure(np.ones((len(known), 1)))
         of_classes[evidence] = {metric: _of_all(each[:, 0], labels, L) for metric, (each, _) in ones.items()}
         scores[evidence] = {metric: float(mean[0]) for metric, (_, mean) in ones.items()}
         curves[evidence] = {metric: curve(counts, metric) for metric in PSDS}
         if weights is not None:
-            resampled[evidence] = {metric: mean for metric, (_, mean) in measure(weights).items()}
+            drawn = measure(weights)
+            resampled[evidence] = {metric: mean for metric, (_, mean) in drawn.items()}
+            of_class_resampled[evidence] = {
+                metric: [interval(values) for values in _of_all(each, labels, L)] for metric, (each, _) in drawn.items()
+            }
     one, other = COMPARED
     less = {metric: resampled[one][metric] - resampled[other][metric] for metric in METRICS} if resampled else {}
     return EventReport(
@@ -166,14 +170,15 @@ def event_report(
             for evidence, of_metric in resampled.items()
         },
         differences={metric: interval(values) for metric, values in less.items()},
+        class_intervals=of_class_resampled,
         curves=curves,
-        at="at 0.5" if thresholds is None else "at the run's thresholds of frames, else at 0.5",
+        at=f"at the run's thresholds for {' and '.join(thresholds)}, else at 0.5" if thresholds else "at 0.5",
     )
 
 
 def _of_all(values: Floats, labels: Sequence[int], num_classes: int) -> Floats:
-    """[L], NaN for the classes without an event."""
-    found = np.full(num_classes, np.nan)
+    """[L, ...], NaN for the classes without an event."""
+    found = np.full((num_classes, *values.shape[1:]), np.nan)
     found[labels] = values
     return found
 
@@ -200,6 +205,10 @@ def _mean(values: Floats) -> Floats:
     known = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0.0).sum(0) / known.sum(0))
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def _cell(value: float, bounds: Interval | None) -> Text:

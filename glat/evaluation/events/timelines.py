@@ -11,8 +11,6 @@ from ...data import ClipSource, Event
 from ...sharpening import sharpened
 from ..score import Scored
 
-EVIDENCE = ("frames", "crops", "sharpened")
-
 _SAME = 1e-5  # seconds: less than a sample, more than times are rounded by
 
 Floats = NDArray[np.float64]

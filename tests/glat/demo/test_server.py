@@ -307,7 +307,7 @@ def test_what_is_no_table_is_refused(server, asked):
 
 
 def test_a_table_obeys_no_name():
-    text = table({"format": "csv", "name": "=cmd\n\x1b[2J", "events": [ROW]}, ("a",))
+    text = table({"format": "csv", "name": "=cmd\n\x1b[2J", "events": [ROW]}, ("a",), "frames")
     assert text.splitlines()[1].startswith(r"'=cmd\n\x1b[2J,a,0.000000")
 
 

@@ -1,5 +1,7 @@
 """The thresholds that maximise F1."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
@@ -26,11 +28,17 @@ def test_no_threshold_has_a_better_f1():
 
 def test_thresholds_are_kept_with_a_run(tmp_path):
     found = best_thresholds(np.array([[True], [False]]), np.array([[0.8], [0.4]], np.float32), ("a",))
-    kept = Thresholds(found, found, 2, "sha", "model.safetensors")
+    kept = Thresholds(found, {}, found, 2, "sha", "model.safetensors")
     assert read_thresholds(tmp_path) is None
     write_thresholds(tmp_path, kept)
     assert read_thresholds(tmp_path) == kept
     assert kept.frames["a"].threshold == pytest.approx(0.6)
+    assert kept.of_events("frames") == {"a": pytest.approx(0.6)}
+    assert kept.of_events("sharpened") is None, "those of other frames are not taken for them"
+    record = json.loads((tmp_path / "thresholds.json").read_text())
+    del record["sharpened"], record["sha256"]
+    (tmp_path / "thresholds.json").write_text(json.dumps(record))  # as an older glat wrote it
+    assert read_thresholds(tmp_path) == kept
     (tmp_path / "thresholds.json").write_text("{}")
     with pytest.raises(UserError, match="damaged"):
         read_thresholds(tmp_path)

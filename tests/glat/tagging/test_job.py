@@ -16,7 +16,7 @@ from glat.tagging.formats import FORMATS
 from glat.tagging.job import Job
 from glat.tagging.pipeline import Start
 
-EVENT = TaggedEvent("some where/a b.wav", "hum, low", 1.0, 2.5, 1.25, 0.75, 0.5, 0.6, 0.58)
+EVENT = TaggedEvent("some where/a b.wav", "hum, low", 1.0, 2.5, 1.25, 0.75, 0.5, 0.6, 0.58, "sharpened")
 
 
 def run(monkeypatch, *arguments):
@@ -118,6 +118,7 @@ def test_csv_and_json_lines_hold_all_there_is(tmp_path):
     row = next(csv.DictReader(written("csv", tmp_path)[1].open(newline="")))
     assert (row["file"], row["class"], float(row["onset_seconds"])) == (EVENT.file, EVENT.label, 1.0)
     assert [float(row[k]) for k in ("probability", "global", "local", "fused")] == [0.75, 0.5, 0.6, 0.58]
+    assert row["events_by"] == "sharpened"
     line = json.loads(written("jsonl", tmp_path)[1].read_text())
     assert line == {
         "file": EVENT.file,
@@ -129,6 +130,7 @@ def test_csv_and_json_lines_hold_all_there_is(tmp_path):
         "global": 0.5,
         "local": 0.6,
         "fused": 0.58,
+        "events_by": "sharpened",
     }
 
 

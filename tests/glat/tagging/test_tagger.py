@@ -111,7 +111,7 @@ def test_one_stream_alone(weights, recordings):
 
 
 def test_sharpened_frames_are_means_with_what_both_streams_say(weights, recordings, tagger):
-    plain, sharp = tagger.tag(recordings[0]), tagging.load(weights, sharpen=True).tag(recordings[0])
+    plain, sharp = tagger.tag(recordings[0]), tagging.load(weights, events_by="sharpened").tag(recordings[0])
     assert sharp.tags == plain.tags
     middles = plain.frames.seconds + plain.grid.frame_seconds / 2
     inside = np.zeros(len(middles), bool)
@@ -139,7 +139,8 @@ def test_bfloat16_is_near(weights, recordings, tagger):
         ({"labels": ["a"]}, "1"),
         ({"overlap": 1.0}, "overlap"),
         ({"best": True}, "best"),
-        ({"sharpen": True, "streams": "global"}, "sharpened by the local stream"),
+        ({"events_by": "sharpened", "streams": "global"}, "sharpened by the local stream"),
+        ({"events_by": "crops"}, "events_by is 'crops'; give one of frames, sharpened"),
     ],
 )
 def test_a_tagger_says_what_it_needs(weights, options, said):

@@ -7,7 +7,8 @@ import pytest
 
 from glat.data import Clips, Event, Targets
 from glat.data.clips import Origin
-from glat.evaluation.events.timelines import EVIDENCE, Truth, joined, stretches, timelines, truths
+from glat.evaluation.events.scores import EVIDENCE
+from glat.evaluation.events.timelines import Truth, joined, stretches, timelines, truths
 from glat.evaluation.score import Scored
 from glat.sharpening import sharpened
 
