@@ -13,9 +13,13 @@ from glat.data.loading.batches import Loading
 from glat.data.recordings.encoded import encoded_from_manifest
 from glat.data.recordings.recording import Recording
 from glat.errors import UserError
-from glat.evaluation.score import Scored, crop_hits, evaluate, evaluation_of, remarks, table
+from glat.evaluation.score import Scored, crop_hits, evaluation_of, remarks, score, table
 from glat.model import build_model
 from glat.ranks import ALONE
+
+
+def evaluate(model, *arguments):
+    return evaluation_of(score(model, *arguments), model.crop_samples)
 
 
 def clips(events=None, count=5):
