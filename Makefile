@@ -74,6 +74,7 @@ study: $(STAMP)
 	$(BIN)/python -m bench.study run --out $(STUDY) $(if $(DATA),--data $(DATA)) --processes $(PROCESSES)
 	$(BIN)/python -m bench.study report --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
 	$(BIN)/python -m bench.study when --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
+	$(BIN)/python -m bench.study better --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
 
 # The pages and the reference of the Python interface, as a site: build/docs/index.html.
 docs: $(STAMP)

@@ -225,9 +225,8 @@ def test_the_command_scores_when_by_every_evidence_and_writes_its_part_of_the_pa
     evidence += [
         f"{row}/{each}" for row in (f"fine-glat{when.RELEASED}", "fine-pool-max") for each in ("crops", "sharpened")
     ]
-    assert set(found["rows"]) == {
-        f"{each}/{metric}" for each in (*evidence, "fine-frames-attention/frames") for metric in when.METRICS
-    }
+    pooled = [f"fine-frames-attention/{each}" for each in when.OF_FRAMES]
+    assert set(found["rows"]) == {f"{each}/{metric}" for each in (*evidence, *pooled) for metric in when.METRICS}
     less = found["differences"]["fine-glat/sharpened - fine-glat/frames/segment"]
     sharp, plain = (found["rows"][f"fine-glat/{each}/segment"]["mean"] for each in ("sharpened", "frames"))
     assert less["mean"] == pytest.approx(sharp - plain)

@@ -1,4 +1,4 @@
-"""``python -m bench.study run`` trains the runs that are missing; ``... report`` writes results and page."""
+"""``python -m bench.study run`` trains the runs that are missing; ``report``, ``when``, ``better`` write the page."""
 
 import argparse
 import sys
@@ -7,11 +7,17 @@ from pathlib import Path
 
 from glat.cli import reporting_user_errors
 
-from . import when
+from . import better, report, when
 from .collect import RESAMPLES
 from .plan import FULL, SMALL
-from .report import PAGE, write
+from .report import PAGE
 from .running import run
+
+WRITERS = {
+    "report": (report.write, "write results, pictures and page from the runs that have ended"),
+    "when": (when.write, "score when classes sound, of the runs fine* that have ended; write that part of the page"),
+    "better": (better.write, "compare what was tried for a better recipe; write that part of the page"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,25 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     training.add_argument("--only", nargs="+", default=[], help="jobs, such as alone joint; default: all")
     training.add_argument("--seeds", nargs="+", type=int, default=[], help="default: those of the plan")
     training.add_argument("--small", action="store_true", help="in some minutes, to see that all of it works")
-    writing = commands.add_parser(
-        "report", parents=[both], help="write results, pictures and page from the runs that have ended"
-    )
-    writing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
-    writing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
-    timing = commands.add_parser(
-        "when",
-        parents=[both],
-        help="score when classes sound, of the runs fine* that have ended; write that part of the page",
-    )
-    timing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
-    timing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
+    for name, (_, help_) in WRITERS.items():
+        writing = commands.add_parser(name, parents=[both], help=help_)
+        writing.add_argument("--to", type=Path, default=PAGE.parent, help="default: docs/")
+        writing.add_argument("--resamples", type=int, default=RESAMPLES, help="of the bootstrap")
     asked = parser.parse_args(arguments)
     data = asked.data.resolve() if asked.data is not None else None
-    if asked.command == "report":
-        write(asked.out, data, asked.to, asked.resamples)
-        return 0
-    if asked.command == "when":
-        when.write(asked.out, data, asked.to, asked.resamples)
+    if asked.command in WRITERS:
+        WRITERS[asked.command][0](asked.out, data, asked.to, asked.resamples)
         return 0
     run(asked.out, data, SMALL if asked.small else FULL, asked.processes, asked.only, asked.seeds)
     return 0

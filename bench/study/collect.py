@@ -1,7 +1,7 @@
 """Collect the study's results from its runs' folders: scores with intervals, and differences on the same clips."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,14 @@ class Run:
         return cls(job, seed, result, probs, targets)
 
 
-def finished(out: Path, may_be_empty: bool = False) -> list[Run]:
-    """The runs of `out` that have ended.
+def finished(out: Path, of: Callable[[Job], bool] = lambda job: True, may_be_empty: bool = False) -> list[Run]:
+    """The runs of `out` that have ended, of some jobs.
 
     Raises:
         UserError: there is none, or one of another plan than `JOBS`.
     """
     found = []
-    for job in JOBS:
+    for job in filter(of, JOBS):
         for seed in job.seeds:
             folder = job.folder(out, seed)
             if not (folder / RESULT).exists():
@@ -60,7 +60,11 @@ def finished(out: Path, may_be_empty: bool = False) -> list[Run]:
                 raise UserError(f"{folder} was trained by another plan; remove it, or choose another --out")
             found.append(Run.read(job, seed, result, folder / SCORES))
     if not found and not may_be_empty:
-        raise UserError(f"{out} holds no run of the study that has ended; train with `python -m bench.study run`")
+        names = " ".join(job.name for job in [*filter(of, JOBS)][:2])
+        raise UserError(
+            f"{out} holds no run of this part that has ended; train with `python -m bench.study run`, at least "
+            f"--only {names}"
+        )
     return found
 
 

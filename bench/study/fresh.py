@@ -1,5 +1,6 @@
 """Scores on fresh soundscapes, which no choice depended on: other mixes of the recordings, scored after the study."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from glat.data import Clips
@@ -13,13 +14,16 @@ FRESH = "fresh.npz"
 ROWS = {prefix + row for prefix in CONFIRMED_OF for row in ("alone", "longer", "glat", "pool-max")}
 
 
-def heard_afresh(runs: list[Run], out: Path, scale: Scale, clips: Clips) -> list[Run]:
-    """The runs of `ROWS` with seeds that nothing was chosen by, with their scores of `clips`; kept in their folders."""
+def heard_afresh(runs: list[Run], out: Path, scale: Scale, clips: Clips, of_rows: Collection[str] = ROWS) -> list[Run]:
+    """The runs of some rows with seeds that nothing was chosen by, with their scores of `clips`; kept in their folders.
+
+    A run's file has all that were asked of it: no two sets of rows share a run.
+    """
     device = pick_device()
     precision = pick_precision(True, device)
     found = []
     for run in runs:
-        rows = tuple(row for row in run.job.rows if row.name in ROWS)
+        rows = tuple(row for row in run.job.rows if row.name in of_rows)
         if not rows or run.seed == FOUND_ON:
             continue
         folder = run.job.folder(out, run.seed)

@@ -1,16 +1,22 @@
 """Tables and pictures of docs/study.md, made from the study's results; the text between them is written by hand."""
 
+import json
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
+
+from glat.files import replaced, to_json_text
 
 from ..results import with_block
 from .plan import CLAIMS, CONFIRMED, CONFIRMED_OF, EQUAL_COMPUTE, JOBS, RESNET38, SETTINGS, WHOLE, prefixed
 
 Summary = Mapping[str, Any]
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "study.md"
 
 ROWS = {row.name: row for job in JOBS for row in job.rows}
 SCORES = {"mAP": "mAP", "mAUC": "mAUC", "d_prime": "d'"}
@@ -42,6 +48,17 @@ def with_blocks(page: str, found: Mapping[str, str]) -> str:
     for name, block in found.items():
         page = with_block("docs/study.md", page, f"<!-- study: {name} -->", "<!-- end -->", block)
     return page
+
+
+def write_section(to: Path, results: str, found: Mapping[str, Any], blocks: Callable[[Any], dict[str, str]]) -> None:
+    """Put results of a section of its own into ``to/study/``, and its blocks into the page in `to`."""
+    (to / "study").mkdir(parents=True, exist_ok=True)
+    with replaced(to / "study" / results) as temporary:
+        temporary.write_text(to_json_text(found, indent=1) + "\n", encoding="utf-8")
+    page = to / PAGE.name if (to / PAGE.name).exists() else PAGE
+    text = with_blocks(page.read_text(encoding="utf-8"), blocks(json.loads(to_json_text(found))))
+    with replaced(to / PAGE.name) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _conditions(s: Summary) -> str:

@@ -112,6 +112,11 @@ class Job:
         return self.rows[0].network
 
     @property
+    def is_fine(self) -> bool:
+        """Whether its frames are fine enough for the times of events."""
+        return self.network == "cnn10-fine"
+
+    @property
     def first(self) -> Row:
         """The row that says how the global stream is trained; the others agree with it."""
         return self.rows[0]
@@ -162,6 +167,7 @@ COUPLED = (
     replace(POOL_MAX, name="distil-clip", title="the fused score teaches the global stream", distil="clip"),
     replace(POOL_MAX, name="distil-frames", title="crops teach the global stream's frames", distil="frames"),
 )
+BOTH: tuple[Row, ...] = ()
 RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
 
 SEEDS = (0, 1, 2)

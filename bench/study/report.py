@@ -13,13 +13,11 @@ from . import pictures
 from .collect import finished, summarise
 from .crops import ROWS, said_of_crops
 from .fresh import heard_afresh
-from .page import blocks, with_blocks
+from .page import PAGE, blocks, with_blocks
 from .plan import FULL
 from .running import note
 from .training import soundscapes
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "study.md"
 FRESH_MIX = 1  # clips of the evaluation's recordings that no choice has seen
 RESULTS = PAGE.parent / "study" / "results.json"
 
@@ -38,7 +36,8 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
     """
     if resamples < 1:
         raise UserError(f"--resamples is {resamples}; give 1 or more")
-    runs = finished(out)
+    # Runs on finer frames have sections, results and commands of their own.
+    runs = finished(out, lambda job: not job.is_fine)
     scale = note(out, data)
     if to.resolve() == PAGE.parent and (scale != FULL or data is None):
         raise UserError(f"{out} is not the study that docs/ is about, which is larger and of recordings; give --to")

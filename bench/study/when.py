@@ -3,7 +3,6 @@
 Thresholds of F1 are chosen, a class at a time, on the study's evaluation clips; all scores are of fresh clips.
 """
 
-import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -16,23 +15,22 @@ import torch
 from numpy.typing import NDArray
 
 from glat.data import Clips
-from glat.errors import UserError
 from glat.evaluation.bootstrap import draw, interval
 from glat.evaluation.events.counts import PSDS, count
 from glat.evaluation.events.measures import best_thresholds, f1, psds
 from glat.evaluation.events.scores import EVIDENCE
 from glat.evaluation.events.timelines import Timeline, stretches, timelines, truths
 from glat.evaluation.score import Scored, score
-from glat.files import replaced, to_json_text
+from glat.files import replaced
 from glat.frontend import to_float
 from glat.inference import for_inference
 from glat.machine import versions
 from glat.model import GlobalLocal
 
 from .collect import Run, finished
-from .page import ROWS, table, value, verdict, with_blocks
-from .plan import FINE, JOBS, Row, Scale
-from .report import FRESH_MIX, PAGE
+from .page import ROWS, table, value, verdict, write_section
+from .plan import FINE, JOBS, POOLED, Row, Scale
+from .report import FRESH_MIX
 from .running import note
 from .training import EVALUATED_AT_ONCE, Streams, soundscapes, trained
 
@@ -42,6 +40,8 @@ RELEASED = "/released"
 """Behind a row: its weights, scored with the released program's suppression."""
 
 SCORED = (*EVIDENCE, "weighted")
+OF_FRAMES = ("frames", "weighted")
+"""What needs no crops."""
 
 # One minus the other, and what it is to show.
 CLAIMS = {
@@ -50,6 +50,17 @@ CLAIMS = {
     f"{FINE}glat/crops - {FINE}glat/frames": "crops beat frames",
     f"{FINE}pool-max/sharpened - {FINE}glat/frames": "sharpening improves the frames, crops pooled by max",
     f"{FINE}pool-max/crops - {FINE}glat/crops": "crops pooled by max in training make better crops",
+    f"{FINE}glat/sharpened - {FINE}longer/frames": "sharpened frames beat those of the backbone with 2.5 × the steps",
+    **{
+        f"{FINE}{row.name}/frames - {FINE}glat/frames": f"frames are better where the clip is their {how} (TALNet)"
+        for row in POOLED
+        for how in [row.clip_pooling]
+    },
+    **{
+        f"{FINE}glat/sharpened - {FINE}{row.name}/weighted": f"sharpened frames beat {how}-pooled, weighted ones"
+        for row in POOLED
+        for how in [row.clip_pooling]
+    },
     f"{FINE}glat{RELEASED}/crops - {FINE}glat/crops": "the released suppression makes better crops",
 }
 
@@ -84,19 +95,20 @@ def said_when(run: Run, folder: Path, scale: Scale, chosen_on: Clips, clips: Cli
 def evidence_of(row: Row) -> Iterator[tuple[str, Sequence[str]]]:
     """What is scored of a row, and by which evidence.
 
-    The global stream of a seed, and so its frames, are the same alone and beside any local stream: scored once.
+    The global stream of a seed, and so its frames, are the same alone and beside any local stream that does not reach
+    it: scored once.
     """
     if row.name == f"{FINE}glat":
         yield row.name, SCORED
         yield row.name + RELEASED, ("crops", "sharpened")
     elif row.crop_pooling == "features":
         return  # its local stream says nothing of single crops
-    elif row.reaches_the_global_stream:
-        yield row.name, EVIDENCE
+    elif row.reaches_the_global_stream or row.clip_pooling != "own":
+        yield row.name, SCORED if row.two_streams else OF_FRAMES
     elif row.two_streams:
         yield row.name, ("crops", "sharpened")
     elif row.name != f"{FINE}alone":
-        yield row.name, ("frames",)
+        yield row.name, OF_FRAMES
 
 
 @torch.inference_mode()
@@ -115,10 +127,11 @@ def _heard(streams: Streams, row: Row, name: str, clips: Clips) -> tuple[Scored,
     batches = torch.arange(len(clips)).split(EVALUATED_AT_ONCE)
     parts = [alone.frame_features(to_float(clips.waves[rows])) for rows in batches]
     logits = torch.cat([alone.frame_logits(part).float() for part in parts]).numpy()
+    probs = torch.cat([alone.clip_logits(part) for part in parts]).sigmoid().numpy()
     M, T, L = logits.shape
     none = np.zeros((M, 0), np.int64)
-    probs = np.zeros((M, L), np.float32)
-    return Scored(clips, {}, none, none, T, probs, logits, np.zeros((M, 0, L), np.float32)), 0
+    highest, crop_logits = np.zeros((M, L), np.float32), np.zeros((M, 0, L), np.float32)
+    return Scored(clips, {"global": probs}, none, none, T, highest, logits, crop_logits), 0
 
 
 def scores_of(lines: Sequence[Iterator[Timeline]], clips: Sequence[Clips], resamples: int) -> Values:
@@ -148,12 +161,10 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
     """Put ``study/when.json`` into `to`, and its tables into the page there; as `report.write`, of which it is a part.
 
     Raises:
-        UserError: no run of the rows `FINE` has ended.
+        UserError: no run on fine frames has ended.
     """
     scale = note(out, data)
-    runs = [run for run in finished(out) if run.job.first.name.startswith(FINE)]
-    if not runs:
-        raise UserError(f"{out} holds no run of the rows {FINE}* that has ended; train with --only fine")
+    runs = finished(out, lambda job: job.is_fine)
     small = replace(scale, train_clips=1)  # a clip does not depend on how many there are
     chosen_on, clips = (soundscapes(data, small, mix=mix).evaluation for mix in (0, FRESH_MIX))
     of_seed = {
@@ -181,13 +192,7 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
             if (difference := _difference(by_seed, claim, metric)) is not None
         },
     }
-    (to / "study").mkdir(parents=True, exist_ok=True)
-    with replaced(to / "study" / RESULTS) as temporary:
-        temporary.write_text(to_json_text(found, indent=1) + "\n", encoding="utf-8")
-    page = to / PAGE.name if (to / PAGE.name).exists() else PAGE
-    text = with_blocks(page.read_text(encoding="utf-8"), blocks(json.loads(to_json_text(found))))
-    with replaced(to / PAGE.name) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_section(to, RESULTS, found, blocks)
 
 
 FRAME_SECONDS = 0.16  # of `networks.FineCNN10`
