@@ -6,7 +6,7 @@ TRITON ?= $(if $(filter torch==2.13.%,$(TORCH)),triton==3.7.1)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: train test test-compiled test-exports test-torch-versions gpu stress bench bench-json bench-results bench-compare study docs lint clean
+.PHONY: train test test-compiled test-exports test-torch-versions gpu stress bench bench-json bench-results bench-compare study study-gpu docs lint clean
 .DELETE_ON_ERROR:
 
 # torch first and no build isolation: the build sees the torch that the CPU library is to run with.
@@ -75,6 +75,12 @@ study: $(STAMP)
 	$(BIN)/python -m bench.study report --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
 	$(BIN)/python -m bench.study when --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
 	$(BIN)/python -m bench.study better --out $(STUDY) $(if $(DATA),--data $(DATA),--to $(STUDY))
+
+# The study's main rows at the paper's width, within eight minutes of one GPU; goes on where it was stopped. DATA: a folder
+# made by `python -m bench.study data`, or a CSV with folds. SMALL=1: in a minute of a CPU, to see that all of it works.
+STUDY_GPU ?= $(if $(SMALL),runs/study-gpu-small,runs/study-gpu)
+study-gpu: $(STAMP)
+	$(BIN)/python -m bench.study gpu --out $(STUDY_GPU) --data $(DATA) $(if $(SMALL),--small)
 
 # The pages and the reference of the Python interface, as a site: build/docs/index.html.
 docs: $(STAMP)

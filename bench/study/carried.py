@@ -54,6 +54,12 @@ class Distance(NamedTuple):
     snr_db: NDArray[np.float64]  # infinite where nothing was lost
     log_mel_db: NDArray[np.float64]  # mean of the absolute differences of the log-mels
 
+    def said(self) -> str:
+        if np.isinf(self.snr_db).all():
+            return "nothing"
+        snr = f"{np.median(self.snr_db):.0f} dB SNR (median; the lowest {self.snr_db.min():.0f})"
+        return f"{snr}; log-mels are {self.log_mel_db.mean():.2f} dB off on average"
+
 
 def carry(table: Path, to: Path, megabytes: float, rate: int) -> Iterator[str]:
     """Write the recordings of a table into a new folder, by the first of `CODECS` that makes it small enough.
@@ -98,9 +104,8 @@ def carry(table: Path, to: Path, megabytes: float, rate: int) -> Iterator[str]:
                 if to.exists():
                     to.rmdir()
                 shutil.move(folder, to)
-                lost = f"{np.median(distance.snr_db):.0f} dB SNR (median; the lowest {distance.snr_db.min():.0f})"
                 yield f"{said}: {to}"
-                yield f"lost by it: {lost}, log-mel {distance.log_mel_db.mean():.2f} dB"
+                yield f"lost by it: {distance.said()}"
                 return
             yield f"{said}: too large"
     raise UserError(f"the recordings take {said} at the least; give --megabytes {np.ceil(size):.0f}, or fewer of them")
@@ -124,14 +129,16 @@ def _written(
             path, "w", rate, 1, subtype=codec.subtype, compression_level=codec.compression
         ) as stream:
             for first in range(0, len(wave), BLOCK):
-                stream.write(wave[first : first + BLOCK])
+                part = wave[first : first + BLOCK].astype(np.int32)
+                # What reads it scales by 32767 / 32768 and truncates: one more, away from 0, comes back as it was.
+                stream.write((part + np.sign(part)).clip(-32768, 32767).astype(np.int16))
         again = np.zeros(max(len(wave), to_hear), np.int16)
         decoded = read_clip(path, rate, len(wave) / rate).wave
         again[: len(decoded)] = decoded
         exact = np.zeros_like(again)
         exact[: len(wave)] = wave
-        error = again.astype(np.float64) - exact
-        snr = 10 * np.log10((exact.astype(np.float64) ** 2).sum() / max((error**2).sum(), 1e-9))
+        sound, error = exact.astype(np.float64), again.astype(np.float64) - exact
+        snr = 10 * np.log10((sound**2).sum() / (error**2).sum()) if error.any() else np.inf
         with torch.inference_mode():
             one, other = (log_mel(to_float(torch.from_numpy(side)[None])) for side in (exact, again))
         return float(snr), float((one - other).abs().mean())

@@ -43,14 +43,16 @@ class Run:
         return cls(job, seed, result, probs, targets)
 
 
-def finished(out: Path, of: Callable[[Job], bool] = lambda job: True, may_be_empty: bool = False) -> list[Run]:
+def finished(
+    out: Path, of: Callable[[Job], bool] = lambda job: True, may_be_empty: bool = False, jobs: Sequence[Job] = JOBS
+) -> list[Run]:
     """The runs of `out` that have ended, of some jobs.
 
     Raises:
-        UserError: there is none, or one of another plan than `JOBS`.
+        UserError: there is none, or one of another plan than `jobs`.
     """
     found = []
-    for job in filter(of, JOBS):
+    for job in filter(of, jobs):
         for seed in job.seeds:
             folder = job.folder(out, seed)
             if not (folder / RESULT).exists():
@@ -60,7 +62,7 @@ def finished(out: Path, of: Callable[[Job], bool] = lambda job: True, may_be_emp
                 raise UserError(f"{folder} was trained by another plan; remove it, or choose another --out")
             found.append(Run.read(job, seed, result, folder / SCORES))
     if not found and not may_be_empty:
-        names = " ".join(job.name for job in [*filter(of, JOBS)][:2])
+        names = " ".join(job.name for job in [*filter(of, jobs)][:2])
         raise UserError(
             f"{out} holds no run of this part that has ended; train with `python -m bench.study run`, at least "
             f"--only {names}"
@@ -198,7 +200,7 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
         resamples: of the bootstrap.
     """
     rows = {row.name: row for run in runs for row in run.job.rows}
-    judged = _judged(runs, DIFFERENCES, resamples)
+    judged = judge(runs, DIFFERENCES, resamples)
     first = runs[0].result
     return {
         "scale": first["scale"],
@@ -210,12 +212,12 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
         "precision": first["precision"],
         "runs": [_run(run) for run in runs],
         **judged,
-        "fresh": _judged(fresh, (prefixed(prefix, claim) for prefix in CONFIRMED_OF for claim in CONFIRMED), resamples),
-        "costs": _costs(rows.values(), first["scale"]["width"], len(first["classes"])),
+        "fresh": judge(fresh, (prefixed(prefix, claim) for prefix in CONFIRMED_OF for claim in CONFIRMED), resamples),
+        "costs": costs_of(rows.values(), first["scale"]["width"], len(first["classes"])),
     }
 
 
-def _judged(runs: Sequence[Run], differences: Iterable[str], resamples: int) -> dict[str, Any]:
+def judge(runs: Sequence[Run], differences: Iterable[str], resamples: int) -> dict[str, Any]:
     """Scores and differences of runs, those of the same clips together."""
     found: dict[str, Any] = {"rows": {}, "differences": {}}
     wanted = tuple(differences)
@@ -236,7 +238,7 @@ def _run(run: Run) -> dict[str, Any]:
     return {"job": run.job.name} | {name: run.result[name] for name in kept}
 
 
-def _costs(rows: Iterable[Row], width: float, num_classes: int) -> dict[str, Any]:
+def costs_of(rows: Iterable[Row], width: float, num_classes: int) -> dict[str, Any]:
     """GFLOP of a clip's forward pass, by row: training takes three times as many a clip and step."""
     found = {}
     for row in rows:

@@ -30,9 +30,9 @@ def blocks(summary: Summary) -> dict[str, str]:
         "main": lambda s: _main(s, ""),
         "resnet38": lambda s: _main(s, RESNET38),
         "whole": lambda s: _main(s, WHOLE),
-        "claims": lambda s: _claims(s["differences"], CLAIMS, [prefix for prefix in SETTINGS if prefix != WHOLE]),
-        "whole-claims": lambda s: _claims(s["differences"], CLAIMS | CONFIRMED, (WHOLE,)),
-        "confirmed": lambda s: _claims(s["fresh"]["differences"], CONFIRMED, CONFIRMED_OF),
+        "claims": lambda s: claims_table(s["differences"], CLAIMS, [prefix for prefix in SETTINGS if prefix != WHOLE]),
+        "whole-claims": lambda s: claims_table(s["differences"], CLAIMS | CONFIRMED, (WHOLE,)),
+        "confirmed": lambda s: claims_table(s["fresh"]["differences"], CONFIRMED, CONFIRMED_OF),
         "selection": _selection,
         "pooling": _pooling,
         "crops": lambda s: _crops(s, ""),
@@ -164,7 +164,7 @@ def verdict(found: Mapping[str, Any]) -> str:
     return "not decided"
 
 
-def _claims(differences: Mapping[str, Any], claims: Mapping[str, str], prefixes: Iterable[str]) -> str:
+def claims_table(differences: Mapping[str, Any], claims: Mapping[str, str], prefixes: Iterable[str]) -> str:
     lines = []
     for prefix in prefixes:
         for claim, title in claims.items():

@@ -53,7 +53,7 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
     summary["crops_at"] = sorted({each["commit"] for of_row in crops.values() for each in of_row})
     folder = to / "study"
     folder.mkdir(parents=True, exist_ok=True)
-    text = to_json_text(_rounded(summary), indent=1)
+    text = to_json_text(rounded(summary), indent=1)
     # A list of numbers on one line: half the file.
     text = re.sub(r"\[([^\[\]{}\"]*)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     with replaced(folder / RESULTS.name) as temporary:
@@ -65,10 +65,10 @@ def write(out: Path, data: Path | None, to: Path, resamples: int) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """To five digits behind the point, more than the page shows."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return round(value, 5) if isinstance(value, float) else value

@@ -89,18 +89,22 @@ def _train(job: Job, seed: int, scale: Scale, data: Path | None, out: Path) -> N
     training.train(job, seed, scale, data, job.folder(out, seed), lambda line: print(line, flush=True))
 
 
-def note(out: Path, data: Path | None, scale: Scale | None = None) -> Scale:
+def note(
+    out: Path, data: Path | None, scale: Scale | None = None, sample_rate_hz: int = training.SAMPLE_RATE_HZ
+) -> Scale:
     """Note what the runs of a folder are of, or see that it is this; returns their size.
 
     Args:
         scale: None: that of the folder.
+        sample_rate_hz: of the networks.
 
     Raises:
         UserError: the folder holds runs of another size or of other recordings.
     """
     out.mkdir(parents=True, exist_ok=True)
     path, name = out / STUDY, "synthesised events" if data is None else data.name
-    own = {"data": name, "clips": fingerprint_of(training.soundscapes(data, PROBE))}
+    probe = training.soundscapes(data, PROBE, sample_rate_hz=sample_rate_hz)
+    own = {"data": name, "clips": fingerprint_of(probe)}
     if not path.exists():
         write_json(path, {"scale": asdict(scale or FULL)} | own)
     found = json.loads(path.read_text(encoding="utf-8"))
