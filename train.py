@@ -45,7 +45,7 @@ from glat.training.learner import Learner
 from glat.training.left_out import LeftOut
 from glat.training.nan import BadSteps
 from glat.training.progress import Progress
-from glat.training.settings import choose_model, choose_steps, opening_lines, remark_lines
+from glat.training.settings import choose_crops, choose_model, choose_steps, opening_lines, remark_lines
 from glat.training.step import TrainingStep, time_a_step
 from glat.training.stop import Output, Stop
 
@@ -96,6 +96,7 @@ def main(config: TrainConfig, ranks: Ranks = ALONE, stop: Stop | None = None) ->
     sets = data.load(config.data, rate, loader=feed_config.loader, seed=seed, workers=feed_config.workers)
     ranks.agree(agreement.of_data, sets)
     train, classes = sets.train, sets.train.classes
+    config = choose_crops(config, len(classes), origins)
     sampler = build_sampler(config.feed.sampler, train.targets, seed, train.places)
     left_out = LeftOut(sets.skipped)
     loading = Loading(feed_config.loader, feed_config.workers, left_out.report)

@@ -17,6 +17,7 @@ import torch
 
 from .data.parallel import cores
 from .errors import UserError
+from .evaluation.events.scores import FLAT, event_scores
 from .evaluation.score import STREAMS
 from .files import to_json_text, write_json
 from .runs.folder import read_metrics
@@ -28,7 +29,7 @@ if sys.platform != "win32":
     import fcntl
 
 Point = tuple[Any, ...]  # what differs between runs, such as N and crop seconds
-OF_A_RUN = ("run", "seed", "steps", *(f"mAP_{stream}" for stream in STREAMS))  # columns of `rows` besides that
+OF_A_RUN = ("run", "seed", "steps", *(f"mAP_{stream}" for stream in STREAMS), *FLAT)  # columns of `rows` besides that
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,14 @@ class Trial:
         return [*train, *flags, *pairs]
 
     def result(self) -> dict[str, float] | None:
-        """mAP of each stream and the number of steps; None while the run is not finished."""
+        """mAP of each stream, event metrics where there are any, and the steps; None while the run is not finished."""
         found = read_evaluation(self.folder)
         if found is None:
             return None
         scores = {stream: found["streams"][stream]["mAP"] for stream in STREAMS}
         steps = max((row["step"] for row in read_metrics(self.folder).rows), default=0)
-        return {"steps": steps} | {name: float("nan") if x is None else x for name, x in scores.items()}
+        found_when = event_scores(found["events"]).flat() if "events" in found else {}
+        return {"steps": steps} | {name: float("nan") if x is None else x for name, x in scores.items()} | found_when
 
     def last_line(self) -> str:
         """The last line of train.py's output, which says why it failed."""
@@ -185,16 +187,18 @@ def environment(slot: int, processes: int) -> dict[str, str]:
 
 
 def rows(done: Sequence[Trial]) -> Iterator[dict[str, Any]]:
-    """One row per finished run."""
-    for trial in done:
-        if (result := trial.result()) is not None:
-            yield {
-                "run": trial.folder.name,
-                **{name: _cell(value) for name, value in trial.varied.items()},
-                "seed": trial.seed,
-                "steps": int(result["steps"]),
-                **{f"mAP_{stream}": result[stream] for stream in STREAMS},
-            }
+    """One row per finished run; with event metrics where any run has them."""
+    finished = [(trial, result) for trial in done if (result := trial.result()) is not None]
+    when = FLAT if any(FLAT[0] in result for _, result in finished) else ()
+    for trial, result in finished:
+        yield {
+            "run": trial.folder.name,
+            **{name: _cell(value) for name, value in trial.varied.items()},
+            "seed": trial.seed,
+            "steps": int(result["steps"]),
+            **{f"mAP_{stream}": result[stream] for stream in STREAMS},
+            **{name: result.get(name, "") for name in when},
+        }
 
 
 def _cell(value: Any) -> Any:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,9 @@ def test_train_itself_is_swept(tmp_path, sweep):
     assert (recorded["model"]["num_crops"], recorded["model"]["crop_seconds"]) == (1, 0.5)
     assert recorded["optim"]["batch_size"] == 2
     assert (out / "figure2.png").exists()
+    if find_spec("sed_scores_eval"):
+        with (out / "results.csv").open(newline="") as opened:
+            (row,) = csv.DictReader(opened)
+        kept = json.loads((out / "N1-T0.5-S0" / "evaluation.json").read_text())["events"]["evidence"]
+        assert float(row["segment_F1_sharpened"]) == kept["sharpened"]["scores"]["segment_F1"]
+        assert list(summary([row | dict.fromkeys(("mAP_global", "mAP_local", "mAP_fused"), 0.1)])) == [("1", "0.5")]

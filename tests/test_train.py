@@ -32,6 +32,7 @@ from glat.runs import folder as run
 from glat.runs.results import of_ended
 from glat.settings.training import parse_train_config
 from glat.training import keeper
+from glat.training.settings import choose_crops
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -441,6 +442,12 @@ def test_flags_over_the_presets():
     paper = parse_train_config(["--backbone", "resnet38", "--amp", "--eval-folds", "4", "5"])
     assert (paper.model.backbone, paper.optim.amp, paper.data.eval_folds) == ("resnet38", True, ("4", "5"))
     assert not paper.model.freeze_global
+
+
+def test_the_default_number_of_crops_is_at_most_that_of_the_classes():
+    for flags, classes, wanted in (((), 3, 3), ((), 12, 5), (("--num-crops", "5"), 3, 5), (("--num-crops", "2"), 3, 2)):
+        config = parse_train_config(flags)
+        assert choose_crops(config, classes, config.origins).model.num_crops == wanted
 
 
 def test_epochs_are_turned_into_steps_and_may_be_more_when_a_run_goes_on(tmp_path, monkeypatch, capsys):

@@ -104,6 +104,8 @@ def test_a_run_ends_with_the_event_metrics_of_glat_evaluate(run, monkeypatch, ca
         assert found["scores"] == pytest.approx(kept["evidence"][evidence]["scores"], abs=1e-6)
         assert found["scores"] == pytest.approx(result.when.scores[evidence], abs=1e-6)
     assert max(kept["evidence"]["frames"]["scores"].values()) > 0
+    assert glat(monkeypatch, "plot", folder, "-o", folder.parent / "pictures") == 0
+    assert (folder.parent / "pictures" / "when.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_run_whose_events_are_not_scored_says_how_they_are(run, monkeypatch):
@@ -144,9 +146,11 @@ def test_other_times_are_other_recordings(run, table):
 
 
 def test_the_opening_lines_say_how_long_recordings_are_heard(flags, tmp_path, capsys):
-    train_here(*flags[:-4], "--iterations", 1, "--run-dir", tmp_path / "one")
+    at = flags.index("--num-crops")
+    train_here(*flags[:at], *flags[at + 2 : -4], "--iterations", 1, "--run-dir", tmp_path / "one")
     said = " ".join(capsys.readouterr().out.split())
     assert (
         "windows of 5 recordings to train on, each begins where the sampler draws it; of 2 recordings to evaluate on, "
         "one behind the other; labelled by what sounds in them for 0.3 s (--min-overlap)"
     ) in said
+    assert "2 crops of 0.5 s, not 5, as there are 2 classes (--num-crops, --crop-seconds)" in said

@@ -31,7 +31,9 @@ COMMANDS = {
         "Score a run: mAP, mAUC and d' of the global stream, the local stream and their fusion, with 95 % intervals.",
     ),
     "plot": Command(
-        "plot", "Plot", "Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."
+        "plot",
+        "Plot",
+        "Draw the curves of runs, the classes that fusion helps or harms, where the crops start, and PSDS and F1.",
     ),
     "sweep": Command(
         "sweep",

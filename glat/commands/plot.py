@@ -1,4 +1,4 @@
-"""`glat plot`: pictures of runs: curves, classes, crop starts."""
+"""`glat plot`: pictures of runs: curves, classes, crop starts, event metrics."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..urls import url_of
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the curves of runs, the classes that fusion helps or harms, and where the crops start."""
+    """Draw the curves of runs, the classes that fusion helps or harms, where the crops start, and PSDS and F1."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of training runs, finished or not, or hf://owner/name."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from ..errors import UserError
+from ..evaluation.events.scores import event_scores
 from ..files import writing
 from ..hub.card import LICENSE, card
 from ..hub.fetch import INSTALL, NAME
@@ -131,6 +132,8 @@ def _given(command: Push, path: Path) -> dict[str, Any]:
         run, best = Path(found["run"]), found["best"]
         for stream in ("global", "local", "fused"):
             found["streams"][stream]["mAP"], found["clips"], found["clips_sha256"]
+        if "events" in found:
+            event_scores(found["events"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"--evaluation {path} cannot be read ({error!r}); {wanted}") from None
     if run.resolve() != command.run.resolve() or best != command.best:

@@ -7,6 +7,7 @@ from ..backbones import BACKBONES
 from ..config import PRESETS, DataConfig, TrainConfig
 from ..costs import count_costs
 from ..errors import UserError
+from ..evaluation.events.scores import EVIDENCE, METRICS, SHORT
 from ..evaluation.report import SCORES
 from ..evaluation.score import STREAMS
 from ..runs.folder import BEST_WEIGHTS, Run
@@ -106,6 +107,21 @@ def _scores(run: Run, found: Mapping[str, Any] | None) -> str:
             f" {share:.0%} of the crops of a present class overlap an event of that class; of crops at random, "
             f"{hits['by_chance']:.0%} would."
         )
+    when = found.get("events")
+    return "\n".join(lines) + f"\n\n{how}" + ("" if when is None else f"\n\n{_when(when)}")
+
+
+def _when(found: Mapping[str, Any]) -> str:
+    """Event metrics, as `EventScores.to_json` or `EventReport.to_json` holds them."""
+    lines = [f"| when | {' | '.join(EVIDENCE)} |", "|---|" + "---:|" * len(EVIDENCE)]
+    for metric in SHORT:
+        of_evidence = [found["evidence"][evidence] for evidence in EVIDENCE]
+        cells = [_cell(each["scores"][metric], (each.get("intervals") or {}).get(metric)) for each in of_evidence]
+        lines.append(f"| {METRICS[metric]} | {' | '.join(cells)} |")
+    how = (
+        f"When each class sounds, of {found['events']} events of {found['classes']} classes, F1 {found['at']}: of the "
+    )
+    how += "global stream's frames, of the local stream's crops, and of frames sharpened by both."
     return "\n".join(lines) + f"\n\n{how}"
 
 

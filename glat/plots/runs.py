@@ -1,4 +1,4 @@
-"""Pictures of runs: curves, classes, and where crops start."""
+"""Pictures of runs: curves, classes, where crops start, and how well they know when a class sounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
+from ..evaluation.events.scores import event_scores
 from ..runs.folder import open_run, read_metrics
 from ..runs.results import read_evaluation
 from .style import COLOURS, STREAM_COLOURS, plain, save, tidy
+from .when import draw_runs
 
 LINES: dict[str, Any] = {"total": "-", "fused": "-", "global": "--", "local": ":"}
-PARTS = ("curves", "classes", "crop_starts")  # the pictures of `plot_runs`
+PARTS = ("curves", "classes", "crop_starts", "when")  # the pictures of `plot_runs`
 ALL_LINES = 3  # up to so many runs every stream is drawn; of more, the total loss and the fused mAP only
 MOST_BARS = 40  # up to so many classes all are drawn; of more, those with the largest gains and losses
 
@@ -86,13 +88,13 @@ def plot_curves(runs: Sequence[Recorded], path: Path) -> None:
 
 
 def plot_runs(runs: Sequence[Recorded], out: Path) -> list[Path]:
-    """Draw the curves, the classes and the crop starts of runs.
+    """Draw the curves, the classes, the crop starts and the event metrics of runs.
 
     Args:
-        out: a folder for curves.png, classes.png and crop_starts.png; or one file for all, by its suffix.
+        out: a folder for curves.png, classes.png, crop_starts.png and when.png; or one file for all, by its suffix.
 
     Returns:
-        The files written; the pictures of classes and crop starts need an evaluated run.
+        The files written; all but the curves need an evaluated run, when.png one that was scored on known times.
     """
     parts = [("curves", (9.0, 6.0), _draw_curves, runs)]
     evaluated = [run for run in runs if run.evaluation is not None and _gains(run)[0]]
@@ -102,6 +104,9 @@ def plot_runs(runs: Sequence[Recorded], out: Path) -> list[Path]:
     heard = [run for run in runs if run.evaluation and run.evaluation.get("crop_starts")]
     if heard:
         parts.append(("crop_starts", (8.0, 0.8 + 2.1 * len(heard)), _draw_crop_starts, heard))
+    scored = [run for run in runs if run.evaluation and "events" in run.evaluation]
+    if scored:
+        parts.append(("when", (10.0, 1.3 + 0.55 * len(scored)), _draw_when, scored))
     if out.suffix and not out.is_dir():
         width, heights = max(size[0] for _, size, _, _ in parts), [size[1] for _, size, _, _ in parts]
         whole = Figure(figsize=(width, sum(heights)), layout="constrained")
@@ -214,6 +219,10 @@ def _draw_classes(figure: FigureBase, runs: Sequence[Recorded]) -> None:
         axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
+
+
+def _draw_when(figure: FigureBase, runs: Sequence[Recorded]) -> None:
+    draw_runs(figure, [(run.name, event_scores(run.evaluation["events"])) for run in runs if run.evaluation])
 
 
 def _draw_crop_starts(figure: FigureBase, runs: Sequence[Recorded]) -> None:

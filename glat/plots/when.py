@@ -1,13 +1,15 @@
-"""The picture of event metrics: PSD-ROC curves, and the scores of every class."""
+"""Pictures of event metrics: PSD-ROC curves and the scores of every class; the scores of runs side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.ticker import MultipleLocator
 
 from ..evaluation.events.report import EventReport
-from ..evaluation.events.scores import EVIDENCE
+from ..evaluation.events.scores import EVIDENCE, METRICS, SHORT, EventScores
 from .style import COLOURS, plain, save, tidy
 
 MOST_BARS = 40  # up to so many classes all are drawn; of more, those with the most events
@@ -28,6 +30,28 @@ def plot_when(found: EventReport, path: Path) -> None:
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=len(EVIDENCE), frameon=False, fontsize=9)
     save(figure, path)
+
+
+def draw_runs(figure: FigureBase, runs: Sequence[tuple[str, EventScores]]) -> None:
+    """Draw the metrics that runs ended with, a panel a metric, by run and evidence."""
+    panels = figure.subplots(1, len(SHORT), sharey=True, squeeze=False)[0]
+    y, height = np.arange(len(runs), dtype=float), 0.8 / len(EVIDENCE)
+    for axes, metric in zip(panels, SHORT, strict=True):
+        for i, evidence in enumerate(EVIDENCE):
+            values = [found.scores[evidence][metric] for _, found in runs]
+            at = y + (i - 1) * height
+            axes.barh(at, values, height, color=EVIDENCE_COLOURS[evidence], label=evidence)
+            for each, value in zip(at, values, strict=True):
+                axes.text(value, each, f" {value:.3f}", fontsize=7, va="center", color="0.3")
+        tidy(axes)
+        axes.grid(visible=False, axis="y")
+        axes.set(xlim=(0, 1), ylim=(len(runs) - 0.4, -0.6))
+        axes.xaxis.set_major_locator(MultipleLocator(0.5))
+        axes.set_title(METRICS[metric], fontsize=10, loc="left")
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(y, [plain(name) for name, _ in runs], fontsize=8)
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper right", ncols=len(EVIDENCE), frameon=False, fontsize=9)
 
 
 def _draw_curves(axes: Axes, found: EventReport, metric: str) -> None:

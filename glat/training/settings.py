@@ -57,6 +57,22 @@ def choose_model(config: TrainConfig, device: torch.device) -> TrainConfig:
     return replace(config, model=replace(config.model, **open_values), optim=optim)
 
 
+def choose_crops(config: TrainConfig, num_classes: int, origins: Mapping[str, str]) -> TrainConfig:
+    """Lower the default number of crops to that of the classes, of which each crop takes another.
+
+    Args:
+        origins: see `TrainConfig.origins`; a number that was asked for stays.
+    """
+    if not _crops_by_default(config.model, num_classes, origins):
+        return config
+    return replace(config, model=replace(config.model, num_crops=num_classes))
+
+
+def _crops_by_default(model: ModelConfig, num_classes: int, origins: Mapping[str, str]) -> bool:
+    default = ModelConfig().num_crops
+    return num_classes < default and "num_crops" not in origins and model.num_crops in (default, num_classes)
+
+
 def choose_steps(
     config: TrainConfig, device: torch.device, num_clips: int, time_a_step: Callable[[int], float], ranks: int = 1
 ) -> TrainConfig:
@@ -138,6 +154,8 @@ def opening_lines(
     train, evaluation = data.train, data.evaluation
     seconds = train.clip_samples / train.sample_rate_hz
     compiled = {"off": "", "regions": ", compiled by regions"}.get(mode, f", compiled in mode {mode}")
+    few = len(train.classes) if _crops_by_default(model, len(train.classes), origins) else None
+    why = f", not {ModelConfig().num_crops}, as there are {_count(few, 'class')}" if few else ""
     epochs = optim.epochs
     length = f"{optim.iterations} iterations of {optim.batch_size} clips"
     lines = {
@@ -147,7 +165,7 @@ def opening_lines(
         ],
         "network": [
             f"{_streams(model)} at width {model.width:g} (--backbone, --width), "
-            f"{model.num_crops} crops of {model.crop_seconds:g} s (--num-crops, --crop-seconds), "
+            f"{_count(model.num_crops, 'crop')} of {model.crop_seconds:g} s{why} (--num-crops, --crop-seconds), "
             f"{'with' if model.spec_augment else 'no'} SpecAugment (--spec-augment True, False), "
             f"dropout x {model.dropout_scale:g} (--dropout-scale), preset {config.preset}",
         ],

@@ -17,6 +17,7 @@ METRICS = {
     "segment_F1_best": "  its best",
 }
 SHORT = tuple(metric for metric in METRICS if not metric.endswith("_best"))
+FLAT = tuple(f"{metric}_{evidence}" for evidence in EVIDENCE for metric in SHORT)
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ class EventScores:
         return f"{self.events} events of {self.classes} classes, F1 {self.at}; glat evaluate says more"
 
     def flat(self) -> dict[str, float]:
-        """The metrics of `SHORT` by names such as PSDS1_frames."""
-        return {f"{metric}_{evidence}": self.scores[evidence][metric] for evidence in EVIDENCE for metric in SHORT}
+        """The metrics of `SHORT` by the names of `FLAT`, such as PSDS1_frames."""
+        return dict(
+            zip(FLAT, (self.scores[evidence][metric] for evidence in EVIDENCE for metric in SHORT), strict=True)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain types; `event_scores` takes them back."""

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,11 @@ def test_the_card_is_written_from_the_run(trained, hub, tmp_path, monkeypatch, c
     fused = json.loads(found.read_text())["streams"]["fused"]
     value, (low, high) = fused["mAP"], fused["intervals"]["mAP"]
     assert f"| fused | {value:.3f} [{low:.3f}, {high:.3f}] |" in card
+    if find_spec("sed_scores_eval"):
+        of_frames = json.loads(found.read_text())["events"]["evidence"]["frames"]
+        low, high = of_frames["intervals"]["segment_F1"]
+        assert f"| segment F1 | {of_frames['scores']['segment_F1']:.3f} [{low:.3f}, {high:.3f}] | " in card
+        assert " classes, F1 at 0.5: of the global stream's frames, of " in card
     by_name = {m["type"]: m["value"] for m in front["model-index"][0]["results"][0]["metrics"]}
     assert by_name["mAP"] == pytest.approx(value, abs=1e-6)
     assert all(label in card for label in open_run(trained).classes)
