@@ -80,6 +80,8 @@ def writing(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # whoever reads our output has enough
+        raise
     except OSError as error:
         raise UserError(f"{what} cannot be written ({error.strerror}); choose another") from None
 

@@ -15,6 +15,7 @@ from ..sharpening import EventsBy
 from ..tagging.formats import FormatName
 from ..tagging.listing import list_recordings
 from ..tagging.loading import needs_normaliser
+from ..tagging.printed import STANDARD_OUTPUT
 from ..tagging.reading import FileSource
 from ..tagging.tagger import OVERLAP, Tagger
 from ..terminal import Console
@@ -61,11 +62,11 @@ class Tag:
     plot: Path | None = None
     """Draw the recordings into this picture, or one picture per recording into this folder."""
     events: Path | None = None
-    """Write when each class sounds into this file, or one file per recording into this folder. The same command
-    continues a job that was stopped."""
+    """Write when each class sounds into this file, or one file per recording into this folder; - prints it. The same
+    command continues a job that was stopped, but for what is printed."""
     format: FormatName | None = None
-    """Format of --events; default: by the suffix, .csv, .jsonl, .rttm, .parquet, .labels.txt (Audacity),
-    .selections.txt (Raven)."""
+    """Format of --events; default: csv for -, else by the suffix, .csv, .jsonl, .rttm, .parquet, .labels.txt
+    (Audacity), .selections.txt (Raven)."""
     threshold: str | None = None
     """Least frame probability of an event: a number, or a CSV with the columns class and threshold. Default: what
     `glat evaluate --thresholds` found for these frames of the run, else 0.5."""
@@ -123,13 +124,16 @@ def _tag(command: Tag) -> int:
                     work.take(outcome)
                 progress.file_done()
         except KeyboardInterrupt:
-            if command.events is not None:
+            if command.events not in (None, STANDARD_OUTPUT):
                 said.print("the same command goes on from here")
             raise
     seconds = progress.heard / progress.rate if progress.heard else 0.0
     if not command.json:
         rate = f"{audio_time(progress.heard)} in {clock(seconds)}, {progress.rate:.0f}× real time"
-        wrote = [f"{work.events_written} events in {work.job.out}, {work.by}"] if work.job else []
+        wrote = []
+        if work.job:
+            where = "" if work.job.out == STANDARD_OUTPUT else f" in {work.job.out}"
+            wrote.append(f"{work.events_written} events{where}, {work.by}")
         wrote += [f"crops that decided: {work.page}"] if work.page else []
         heard = len(files) - len(work.failed)
         of = "" if heard == len(files) else f" of {len(files)}"

@@ -22,6 +22,7 @@ from ..tagging.events import EventRules, TaggedEvent, thresholds_of
 from ..tagging.formats import format_of, import_pyarrow
 from ..tagging.job import Job
 from ..tagging.pipeline import Outcome, Start
+from ..tagging.printed import STANDARD_OUTPUT, Printed
 from ..tagging.recording import Recording
 from ..tagging.tagger import Tagger
 from ..tagging.tags import Tags
@@ -105,9 +106,11 @@ class Work:
             for index in range(len(files)):
                 Output("--plot", self._picture(index), PICTURE, reads, command.overwrite)
 
-    def _open_job(self, thresholds: NDArray[Any], part: Part) -> Job:
+    def _open_job(self, thresholds: NDArray[Any], part: Part) -> Job | Printed:
         command, tagger = self.command, self.tagger
         assert command.events is not None
+        if command.events == STANDARD_OUTPUT:
+            return Printed(command.format or "csv", self.names, sys.stdout)
         in_folder = is_folder(command.events)
         if in_folder and command.format is None:
             raise UserError(f"--events {command.events} is a folder; say how its files are written with --format")
@@ -251,6 +254,6 @@ class Work:
         for _, error in self.failed[:_MOST_SAID]:
             said.print(f"error: {error}")
         if len(self.failed) > _MOST_SAID:
-            more = f" ({self.job.journal} lists all)" if self.job else ""
+            more = f" ({self.job.journal} lists all)" if isinstance(self.job, Job) else ""
             said.print(f"... and {len(self.failed) - _MOST_SAID} more{more}")
         return 1 if self.failed else 0

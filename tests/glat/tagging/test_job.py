@@ -60,6 +60,27 @@ def test_a_killed_job_goes_on_to_the_same_bytes(flags, recordings, tmp_path, mon
         assert parts.read_bytes() == whole.read_bytes()
 
 
+def test_events_are_printed_as_a_file_would_hold_them_and_nothing_is_left(
+    flags, recordings, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    files = (*recordings, tmp_path / "bad.wav")
+    files[-1].write_bytes(b"RIFF")
+    assert run(monkeypatch, *files, *flags, "--events", "whole.csv") == 1
+    capfd.readouterr()
+    assert run(monkeypatch, *files, *flags, "--events", "-") == 1
+    printed = capfd.readouterr()
+    assert printed.out == (tmp_path / "whole.csv").read_bytes().decode()
+    assert "events, by frames at --threshold 0.4" in printed.err
+    assert run(monkeypatch, recordings[1], *flags, "--events", "-", "--format", "jsonl") == 0
+    rows = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {row["file"] for row in rows} == {str(recordings[1])}
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.wav", "whole.csv", "whole.csv.job.jsonl"}
+    for name, said in (("parquet", "parquet is no text"), ("audacity", "holds the events of one recording")):
+        assert run(monkeypatch, *files, *flags, "--events", "-", "--format", name) == 2
+        assert said in capfd.readouterr().err
+
+
 def test_a_job_is_not_mixed_with_another(flags, recordings, tmp_path, monkeypatch, capsys):
     out = tmp_path / "e.csv"
     assert run(monkeypatch, recordings[0], *flags, "--events", out) == 0
