@@ -219,7 +219,7 @@ JOBS = (
     Job("fine", (fine(ALONE), fine(GLAT), fine(POOL_MAX)), SEEDS),
     Job("fine-longer", (fine(LONGER),), SEEDS),
     Job("fine-crops", tuple(map(fine, OTHER_CROPS)), (FOUND_ON,)),
-    *(Job(row.name, (row,), (FOUND_ON,)) for row in map(fine, COUPLED)),
+    *(Job(fine(row).name, (fine(row),), (FOUND_ON,) if row.distil != "nothing" else SEEDS) for row in COUPLED),
     *(Job(row.name, (row,), SEEDS) for row in map(fine, BOTH)),
     *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
