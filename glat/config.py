@@ -30,8 +30,9 @@ class ModelConfig:
     module:factory for one of your own."""
     local_backbone: str | None = None
     """Network of the local stream; without it, the same as --backbone."""
-    share_weights: bool = False
-    """Use one network, with the same weights, for both streams."""
+    share: Literal["nothing", "convolutions", "all"] = "nothing"
+    """Which weights both streams have in common: nothing, as in the paper; convolutions, each with its own norms and
+    classifier; all, that is one network for both."""
     init_from: Path | None = None
     """Weights to start both streams from: a checkpoint of PANNs (.pth) or TALNet (.pt), the folder of a run, or
     hf://owner/name on the Hugging Face Hub."""
@@ -265,9 +266,12 @@ def check(config: TrainConfig, recorded: bool = False) -> None:
         raise UserError(f"--logger {' '.join(config.run.logger)}: none goes with no other; leave it out")
     if config.data.mix and config.data.data is None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
-    if config.model.share_weights and (config.model.local_backbone or config.model.freeze_global):
+    if config.model.share != "nothing" and (config.model.local_backbone or config.model.freeze_global):
         flag = "--local-backbone" if config.model.local_backbone else "--freeze-global"
-        raise UserError(f"--share-weights makes one network of both streams, and {flag} wants two; give one of the two")
+        raise UserError(
+            f"--share {config.model.share} lets both streams have the same weights, and {flag} wants streams of their "
+            "own; give one of the two"
+        )
     if config.optim.global_weight == 0 and config.optim.local_weight == 0:
         raise UserError("--global-weight and --local-weight are both 0, so nothing is trained; give one above 0")
     optim = config.optim
@@ -316,6 +320,10 @@ def from_json(values: Any) -> TrainConfig:
             raise UserError(f"the recorded config has no entries {name!r}")
         if kind is DataConfig:
             entries = {"windows": "off"} | entries  # runs of before heard beginnings alone
+        if kind is ModelConfig and "share_weights" in entries:  # as runs of before had it
+            one = entries["share_weights"]
+            entries = {key: value for key, value in entries.items() if key != "share_weights"}
+            entries["share"] = "all" if one is True else "nothing" if one is False else one
         if unknown := sorted(set(entries) - set(kinds)):
             raise UnknownEntryError(unknown[0])
         return kind(**{name: _from_json(kinds[name], value) for name, value in entries.items()})

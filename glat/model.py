@@ -203,5 +203,26 @@ def build_model(config: ModelConfig, num_classes: int) -> GlobalLocal:
         return network
 
     global_ = stream(config.backbone)
-    local_ = global_ if config.share_weights else stream(config.local_backbone or config.backbone)
+    local_ = global_ if config.share == "all" else stream(config.local_backbone or config.backbone)
+    if config.share == "convolutions":
+        share_convolutions(global_, local_)
     return GlobalLocal(global_, local_, config)
+
+
+def share_convolutions(global_: Backbone, local_: Backbone) -> None:
+    """Let two networks of the same build have the same convolutions; `local_` gives up its own.
+
+    All else stays apart: batch norms, of which clips and crops have other statistics, recurrent layers, classifiers.
+    The state dict of a model of the two names a shared weight under both.
+
+    Raises:
+        UserError: there is no convolution.
+
+    Source: none; docs/study.md says what it brings. Deviation: the paper's streams share nothing.
+    """
+    convolutions = [(n, part) for n, part in global_.named_modules() if isinstance(part, nn.Conv1d | nn.Conv2d)]
+    if not convolutions:
+        raise UserError(f"--share convolutions: {type(global_).__name__} has none; choose nothing or all")
+    for name, part in convolutions:
+        owner, _, attribute = name.rpartition(".")
+        setattr(local_.get_submodule(owner), attribute, part)

@@ -58,7 +58,7 @@ def own_model(num_classes=3, seed=0, rate=2_000, **config):
 
     settings = ModelConfig(**({"num_crops": 2, "crop_seconds": 0.4} | config))
     global_ = stream()
-    return GlobalLocal(global_, global_ if settings.share_weights else stream(), settings).eval()
+    return GlobalLocal(global_, global_ if settings.share == "all" else stream(), settings).eval()
 
 
 def noise(model, samples, clips=3, seed=2):

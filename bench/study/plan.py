@@ -72,7 +72,7 @@ class Row:
             crop_seconds=self.crop_seconds,
             suppress=self.suppress,
             rank_by=self.rank_by,
-            share_weights=self.share_weights,
+            share="all" if self.share_weights else "nothing",
             crop_pooling="max" if self.crop_pooling == "features" else self.crop_pooling,
         )
 

@@ -4,14 +4,14 @@ from copy import deepcopy
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from glat.backbones import Backbone
 from glat.data import Batch
 from glat.kernels import Crops
 from glat.losses import global_bce
-from glat.model import GlobalLocal, Scores
+from glat.model import GlobalLocal, Scores, share_convolutions
 from glat.pooling import largest
 
 from .variants import Drawn, cut
@@ -95,10 +95,7 @@ def partly_shared(network: Backbone, local_: Backbone, shared: Literal["all but 
         for name, part in network.named_children():
             setattr(both, name, getattr(local_, name) if name in heads else part)
         return both
-    for name, part in network.named_modules():
-        if isinstance(part, nn.Conv2d):
-            owner, _, own = name.rpartition(".")
-            setattr(local_.get_submodule(owner), own, part)
+    share_convolutions(network, local_)
     return local_
 
 

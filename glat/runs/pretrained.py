@@ -162,7 +162,8 @@ def initialise(model: GlobalLocal, found: Pretrained, config: ModelConfig, class
     known = found.streams[0].num_classes
     same = found.classes == classes if found.classes is not None else known == len(classes)
     names = (config.backbone, config.local_backbone or config.backbone)
-    for stream, source, name in zip(model.streams(), found.streams, names, strict=False):
+    pairs = list(zip(model.streams(), found.streams, names, strict=False))
+    for stream, source, name in reversed(pairs):  # the global one last: what both share is then its own
         own = stream.state_dict()
         given = {entry: tensor for entry, tensor in source.state_dict().items() if entry not in found.lacking}
         missing = [entry for entry in own if entry not in given and entry.startswith(stream.may_start_fresh)]

@@ -140,7 +140,7 @@ def _from_weights(
         raise UserError(f"{source} has {network.num_classes} classes, and the labels name {len(classes)}; give its own")
     config = ModelConfig(
         backbone=found.backbones[0],
-        share_weights=True,
+        share="all",
         width=found.width,
         num_crops=min(5, len(classes)),
         crop_pooling=crop_pooling or "max_mean",

@@ -261,8 +261,10 @@ def _hearing(feed: FeedConfig) -> str:
 
 
 def _streams(model: ModelConfig) -> str:
-    if model.share_weights:
-        return f"one {model.backbone} for both streams (--share-weights)"
+    if model.share == "all":
+        return f"one {model.backbone} for both streams (--share all)"
+    if model.share == "convolutions":
+        return f"2 x {model.backbone} with the same convolutions (--share convolutions)"
     if model.local_backbone in (None, model.backbone):
         return f"2 x {model.backbone}"
     return f"{model.backbone} and {model.local_backbone} (--local-backbone)"

@@ -55,6 +55,17 @@ def test_runs_of_before_windows_go_on_to_hear_beginnings():
     assert from_json(recorded).data.windows == "off"
 
 
+@pytest.mark.parametrize(("before", "now"), [(False, "nothing"), (True, "all")])
+def test_runs_of_before_shared_all_weights_or_none(before, now):
+    recorded = to_json(TrainConfig())
+    del recorded["model"]["share"]
+    recorded["model"]["share_weights"] = before
+    assert from_json(recorded).model.share == now
+    recorded["model"]["share_weights"] = "some"
+    with pytest.raises(UserError, match="--share is 'some'"):
+        from_json(recorded)
+
+
 @pytest.mark.parametrize(
     ("part", "name", "value", "message"),
     [
@@ -63,7 +74,8 @@ def test_runs_of_before_windows_go_on_to_hear_beginnings():
         ("model", "num_crops", None, "--num-crops is None; give a value"),
         ("model", "crop_seconds", float("nan"), "--crop-seconds is nan; wanted seconds"),
         ("model", "backbone", 5, "--backbone is 5; wanted a text"),
-        ("model", "share_weights", "yes", "--share-weights is 'yes'; wanted True or False"),
+        ("model", "share", "yes", "--share is 'yes'; choose one of nothing, convolutions, all"),
+        ("model", "freeze_global", "yes", "--freeze-global is 'yes'; wanted True or False"),
         ("model", "suppress", "all", "--suppress is 'all'; choose one of none, released, crop"),
         ("data", "data", 3, "--data is 3; wanted a path"),
         ("data", "eval_folds", (1, 2), "--eval-folds is (1, 2); wanted a list"),

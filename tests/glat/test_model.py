@@ -1,16 +1,21 @@
 """GlobalLocal: the released program's outputs, the presets, what is trained, and bad input."""
 
 import json
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from glat.backbones import build
+from glat.backbones import Adapted, build
 from glat.config import ModelConfig, OptimConfig, released
 from glat.data import Batch
 from glat.errors import UserError
-from glat.model import GlobalLocal, build_model
+from glat.inference import for_inference
+from glat.model import GlobalLocal, build_model, share_convolutions
+from glat.runs.folder import WEIGHTS
+from glat.runs.weights import load_weights, save_weights
 from glat.training.step import TrainingStep
 
 SMALL = ModelConfig(backbone="cnn10", width=0.1, num_crops=3, crop_seconds=1.0)
@@ -155,6 +160,46 @@ def test_the_whole_step_compiles_as_one_graph(preset):
     compiled.backward()
     assert model.local_.fc1.weight.grad.isfinite().all()
     assert not [key for key in model.state_dict() if "_orig_mod" in key]
+
+
+@pytest.mark.parametrize("backbone", ["cnn10", "talnet"])
+def test_shared_convolutions_learn_from_both_streams_and_all_else_from_its_own(backbone):
+    model = small_model(backbone=backbone, share="convolutions").train()
+    own, other = (dict(stream.named_parameters()) for stream in (model.global_, model.local_))
+    shared = {name for name, weight in own.items() if other[name] is weight}
+    convolutions = {n for n, part in model.global_.named_modules() if isinstance(part, torch.nn.Conv2d)}
+    assert {name.rpartition(".")[0] for name in shared} == convolutions
+    scores = model(noise())
+    scores.crop_logits.square().sum().backward()
+    assert all((own[name].grad is not None) == (name in shared) for name in own)
+    assert all(weight.grad is not None for weight in other.values())
+
+
+def test_streams_with_the_same_convolutions_score_the_same_folded_saved_and_copied(tmp_path):
+    model = small_model(share="convolutions").train()
+    for _ in range(2):
+        model(noise())  # norms of clips and of crops then differ
+    model.eval()
+    with torch.no_grad():
+        before = model(noise())
+        folded = for_inference(model)(noise())
+        save_weights(tmp_path, model)
+        loaded = small_model(share="convolutions")
+        load_weights(loaded, load_file(tmp_path / WEIGHTS), tmp_path)
+        again = loaded.eval()(noise())
+    for one, other in ((before, folded), (before, again)):
+        torch.testing.assert_close(one.local_probs, other.local_probs, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one.global_probs, other.global_probs, atol=1e-5, rtol=1e-5)
+    copied = deepcopy(model)
+    assert copied.local_.conv_block1.conv1 is copied.global_.conv_block1.conv1
+    assert sum(p.numel() for p in copied.parameters()) < 0.6 * sum(p.numel() for p in small_model().parameters())
+
+
+def test_networks_without_convolutions_have_none_to_share():
+    facts = {"sample_rate_hz": 8_000, "num_classes": 2, "channels": 3, "min_samples": 40}
+    streams = [Adapted(torch.nn.Identity(), torch.nn.Linear(3, 2), **facts) for _ in range(2)]
+    with pytest.raises(UserError, match="--share convolutions: Adapted has none; choose nothing or all"):
+        share_convolutions(*streams)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_streams_of_two_families(page):
 
 def test_shared_weights_are_one_network_with_every_weight_once():
     torch.manual_seed(0)
-    config = ModelConfig(width=0.1, num_crops=2, crop_seconds=0.5, share_weights=True)
+    config = ModelConfig(width=0.1, num_crops=2, crop_seconds=0.5, share="all")
     model = build_model(config, 5)
     assert model.local_ is model.global_
     assert {name.split(".")[0] for name in model.state_dict()} == {"global_"}

@@ -78,7 +78,7 @@ def test_every_network_is_tried():
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """A model of a user's own network, the same in both streams, and its file; classes that are hard to write."""
-    model = exported.own_model(share_weights=True)
+    model = exported.own_model(share="all")
     path = tmp_path_factory.mktemp("own") / "a.onnx"
     exported.export(model, path, classes=NAMES)
     return model, path

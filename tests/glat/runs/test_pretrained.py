@@ -192,12 +192,13 @@ def run_folder(folder, **options):
     return model
 
 
-@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("share", ["nothing", "convolutions", "all"])
 def test_a_run_starts_each_stream_from_its_own(share, tmp_path):
-    before = run_folder(tmp_path / "run", share_weights=share)
+    before = run_folder(tmp_path / "run", share=share)
     loaded = load_pretrained(tmp_path / "run")
     assert isinstance(loaded, GlobalLocal)
-    assert (loaded.local_ is loaded.global_) == share
+    assert (loaded.local_ is loaded.global_) == (share == "all")
+    assert (loaded.local_.conv_block1.conv1 is loaded.global_.conv_block1.conv1) == (share != "nothing")
     found = read_pretrained(tmp_path / "run")
     model, config = model_of("cnn10")
     torch.nn.init.zeros_(model.local_.fc1.weight)
