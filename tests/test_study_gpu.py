@@ -88,6 +88,7 @@ def test_the_command_trains_in_minutes_goes_on_and_writes_its_section(carried, t
     assert "not trained yet: joint-S0, longer-S0, rate-0.0003-S0, rate-0.003-S0; the same command goes on" in said
     assert page.NOTHING in (out / "study.md").read_text(encoding="utf-8")
     assert command.main(flags) == 0
+    (out / "joint-S0" / "checkpoint.pt").touch()  # as a kill leaves it
     assert "4 of 4 runs" in capsys.readouterr().out
     assert not list(out.rglob(training.WEIGHTS))
     assert command.main(flags) == 0
@@ -104,6 +105,7 @@ def test_the_command_trains_in_minutes_goes_on_and_writes_its_section(carried, t
     with tarfile.open(out / "runs.tar.gz") as file:
         names = set(file.getnames())
     assert {"runs/study.json", "runs/study/gpu.json", "runs/study.md", "runs/joint-S0/scores.npz"} <= names
+    assert {name.rpartition(".")[2] for name in names} == {"json", "npz", "md"}
     with pytest.raises(UserError, match="give another --to"):
         command.main([*flags, "--to", str(PAGE.parent)])
 
@@ -129,6 +131,15 @@ def test_what_is_reckoned_with_is_what_it_costs_and_fits_in_eight_minutes():
         streams = gflop["alone"] + sum(gflop[row.name] - gflop["alone"] for row in job.rows if row.two_streams)
         assert gpu.units(job) == pytest.approx(streams / gflop["alone"], rel=0.02)
     assert sum(seconds for _, seconds in gpu.predicted().values()) <= 60 * gpu.MINUTES
+
+
+def test_no_compilation_begins_that_should_end_too_late():
+    joint, longer = map(gpu.local_streams, gpu.MAIN)
+    assert gpu._to_compile(JOINT, {}) == 0
+    assert gpu._to_compile(LONGER, {joint: 60.0}) == 20
+    assert gpu._to_compile(JOINT, {longer: 30.0}) == 90
+    assert gpu._to_compile(JOINT, {joint: 60.0, longer: 30.0}) == 0
+    assert gpu._to_compile(gpu.TUNING[0], {longer: 30.0}) == 0, "the same step as the longer one's"
 
 
 def test_the_section_says_what_came_out_or_that_nothing_did():

@@ -3,6 +3,7 @@
 import json
 import tarfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,15 +58,18 @@ def units(job: Job) -> float:
 def predicted(scale: Scale = GPU_FULL) -> dict[str, tuple[str, float]]:
     """Seconds of all runs of `MAIN`, by what takes them, and how they were reckoned."""
     pair = units(Job("", (GPU_ALONE, paper_sized(GLAT)), ()))
-    compiled = sum(COMPILE_SECONDS * len(networks(job)) / 2 for job in MAIN)
+    counts = [1 + len(local_streams(job)) for job in MAIN]
+    compiled = sum(COMPILE_SECONDS / 2 * networks for networks in counts)
     work = sum(units(job) * job.first.schedule for job in MAIN)
     speed = SHARE * CLIPS_PER_SECOND * pair
     runs = sum(len(job.seeds) for job in MAIN)
     steps = f"{len(SEEDS)} seeds × {scale.steps} steps × {scale.batch_size} clips"
-    counts = " + ".join(str(len(networks(job))) for job in MAIN)
     return {
         "start, decoding, mixing": ("assumed", START_SECONDS),
-        "compiling, from nothing": (f"{counts} networks at {COMPILE_SECONDS / 2:g} s, assumed", compiled),
+        "compiling, from nothing": (
+            f"{' + '.join(map(str, counts))} networks at {COMPILE_SECONDS / 2:g} s, assumed",
+            compiled,
+        ),
         "training": (
             f"{steps} × {work:g} / ({SHARE:g} × {pair:g} × {CLIPS_PER_SECOND})",
             len(SEEDS) * scale.steps * scale.batch_size * work / speed,
@@ -78,9 +82,9 @@ def predicted(scale: Scale = GPU_FULL) -> dict[str, tuple[str, float]]:
     }
 
 
-def networks(job: Job) -> list[Row]:
-    """A row for each network of a job: the global stream's, and the local ones'."""
-    return [job.first, *(row for row in job.rows if row.two_streams)]
+def local_streams(job: Job) -> tuple[str, ...]:
+    """Names of the rows that have one; jobs with the same are one compiled step."""
+    return tuple(row.name for row in job.rows if row.two_streams)
 
 
 def run(out: Path, data: Path, scale: Scale, minutes: float, compile_mode: str) -> str:
@@ -108,8 +112,11 @@ def run(out: Path, data: Path, scale: Scale, minutes: float, compile_mode: str) 
     missing = [each for each in asked if each not in there]
     _say(f"{len(asked)} runs in {out}, {len(asked) - len(missing)} of them finished before")
     seconds, done = 0.0, 0.0
-    while missing and time.monotonic() < deadline:
+    compiled: dict[tuple[str, ...], float] = {}  # seconds, by local streams
+    while missing:
         job, seed = missing[0]
+        if time.monotonic() + _to_compile(job, compiled) > deadline:
+            break
         folder = job.folder(out, seed)
         started = time.monotonic()
         ended = training.train(job, seed, scale, data, folder, _say, compile_mode=compile_mode, deadline=deadline)
@@ -118,26 +125,32 @@ def run(out: Path, data: Path, scale: Scale, minutes: float, compile_mode: str) 
         (folder / training.WEIGHTS).unlink()  # 20 MB a network
         missing.pop(0)
         compiling = json.loads((folder / training.RESULT).read_text(encoding="utf-8"))["compiled"]["seconds"]
+        compiled.setdefault(local_streams(job), compiling)
         seconds += time.monotonic() - started - compiling
         done += units(job) * job.first.schedule
         left = sum(units(each) * each.first.schedule for each, _ in missing) * seconds / done
+        more = f"; the others need about {left / 60:.1f}" if missing else ""
         passed = (time.monotonic() - began) / 60
-        _say(
-            f"{len(asked) - len(missing)} of {len(asked)} runs, {passed:.1f} of {minutes:g} minutes; the others need "
-            f"about {left / 60:.1f}"
-        )
+        _say(f"{len(asked) - len(missing)} of {len(asked)} runs, {passed:.1f} of {minutes:g} minutes{more}")
     if missing:
         names = ", ".join(job.folder(out, seed).name for job, seed in missing)
         _say(f"not trained yet: {names}; the same command goes on")
     return data.name
 
 
+def _to_compile(job: Job, compiled: Mapping[tuple[str, ...], float]) -> float:
+    """Seconds that its compilation should take, which does not listen to the clock; 0 where nothing is known."""
+    streams = local_streams(job)
+    if streams in compiled:
+        return 0.0
+    return max((seconds / (1 + len(each)) for each, seconds in compiled.items()), default=0.0) * (1 + len(streams))
+
+
 def pack(out: Path) -> Path:
-    """Everything of `out` but checkpoints in one file in it, to be sent; unpacked, it is such a folder again."""
+    """Results and scores of `out` in one file in it, to be sent; unpacked, it is such a folder again."""
     name = out.resolve().name
     archive = out / f"{name}.tar.gz"
-    left_out = {training.CHECKPOINT, training.WEIGHTS, archive.name}
-    files = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name not in left_out]
+    files = [path for path in sorted(out.rglob("*")) if path.suffix in (".json", ".npz", ".md")]
     with replaced(archive) as temporary, tarfile.open(temporary, "w:gz") as file:
         for path in files:
             file.add(path, Path(name) / path.relative_to(out))
