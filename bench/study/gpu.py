@@ -71,7 +71,7 @@ def predicted(scale: Scale = GPU_FULL) -> dict[str, tuple[str, float]]:
             compiled,
         ),
         "training": (
-            f"{steps} × {work:g} / ({SHARE:g} × {pair:g} × {CLIPS_PER_SECOND})",
+            f"{steps} × {work:g} / ({SHARE:g} × {pair:g} × {CLIPS_PER_SECOND:,})".replace(",", " "),
             len(SEEDS) * scale.steps * scale.batch_size * work / speed,
         ),
         "evaluations and checkpoints": (
