@@ -21,9 +21,10 @@ $(STAMP): pyproject.toml CMakeLists.txt kernels/CMakeLists.txt $(wildcard kernel
 train: $(STAMP)
 	$(BIN)/python train.py --backbone cnn10 --width 0.125 --batch-size 8 --iterations 200
 
-# Two processes, a test file in one of them: files share trained runs and compiled code. ARGS='-n 0 -k tag' chooses.
+# Two processes, a test file in one of them: files share trained runs and compiled code, and tests/conftest.py says which
+# begin. ARGS='-n 0 -k tag' chooses.
 test: $(STAMP)
-	$(BIN)/python -m pytest tests -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Loss and gradients of whole networks and poolings through Inductor against eager's: 80 cases of one to three minutes of
 # processor time each. ARGS='-k resnet38-own' chooses.

@@ -34,7 +34,7 @@ def recordings(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(recordings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "one\x1b[2J"
-    train_here(*TINY, "--data", recordings, "--iterations", 2, "--run-dir", folder)
+    train_here(*TINY, "--data", recordings, "--iterations", 2, "--run-dir", folder, pictures=True)
     return folder
 
 

@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from sounds import opened
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trained import glat, train_here, without_pictures
 
 from glat.backbones import BACKBONES
 from glat.cli import reporting_user_errors
@@ -31,7 +32,6 @@ from glat.runs import checkpoints
 from glat.runs import folder as run
 from glat.runs.results import of_ended
 from glat.settings.training import parse_train_config
-from glat.training import keeper
 from glat.training.settings import choose_crops
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,17 +42,18 @@ def train(*arguments, cwd=ROOT, **options):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, **options)
 
 
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    """Not in this process; `run_folder` has them."""
+    without_pictures(monkeypatch)
+
+
 def train_module():
     """train.py as a module, the way a notebook imports it."""
     spec = importlib.util.spec_from_file_location("train", ROOT / "train.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def glat(*arguments):
-    command = [str(Path(sys.executable).with_name("glat")), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,7 @@ def run_folder(recordings, tmp_path_factory):
 
 def test_talnet_is_trained_on_standardised_input(tmp_path):
     folder = tmp_path / "run"
-    done = train(*BUILT_IN, "--backbone", "talnet", "--iterations", 2, "--run-dir", folder)
-    assert done.returncode == 0, done.stderr
+    train_here(*BUILT_IN, "--backbone", "talnet", "--iterations", 2, "--run-dir", folder)
     weights = load_file(folder / "model.safetensors")
     for stream in ("global_", "local_"):
         mean, deviation = (weights[f"{stream}.standardise.{name}"] for name in ("mean", "deviation"))
@@ -173,7 +173,8 @@ def test_tags_from_the_folder_alone(run_folder, recordings, tmp_path):
     soundfile.write(long, 0.1 * np.random.default_rng(0).standard_normal(16_000 * 5), 16_000)
     picture = tmp_path / "tags.png"
     short = recordings / "tone" / "0.wav"
-    done = glat("tag", short, long, "--run", moved, "--top", 2, "--json", "--plot", picture)
+    command = [Path(sys.executable).with_name("glat"), "tag", short, long, "--run", moved, "--json", "--plot", picture]
+    done = subprocess.run([*command, "--top", "2"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     items = json.loads(done.stdout)
     assert [Path(item["file"]).name for item in items] == ["0.wav", long.name]
@@ -189,55 +190,58 @@ def test_tags_from_the_folder_alone(run_folder, recordings, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_odd_names_are_shown_as_they_are(run_folder, recordings, tmp_path):
+def test_odd_names_are_shown_as_they_are(run_folder, recordings, tmp_path, monkeypatch, capsys):
     folder, _ = run_folder
     odd = tmp_path / "odd[" / "b]_[red]a$b_{$c.wav"  # closes a style that nobody opened, opens a formula
     odd.parent.mkdir()
     odd.write_bytes((recordings / "tone" / "0.wav").read_bytes())
-    done = glat("tag", odd, "--run", folder, "--plot", tmp_path / "odd.png")
-    assert done.returncode == 0, done.stderr
-    assert str(odd) in done.stdout
-    refused = glat("tag", odd, "--run", folder, "--plot", tmp_path / "plot.xyz")
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "--plot" in refused.stderr
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert glat(monkeypatch, "tag", odd, "--run", folder, "--plot", tmp_path / "odd.png") == 0
+    assert str(odd) in capsys.readouterr().out
+    assert glat(monkeypatch, "tag", odd, "--run", folder, "--plot", tmp_path / "plot.xyz") == 2
+    refused = capsys.readouterr().err
+    assert refused.count("\n") == 1
+    assert "--plot" in refused
     assert {path.name for path in tmp_path.iterdir()} == {odd.parent.name, "odd.png"}
 
 
-def test_tag_writes_csv_and_prints_tables(run_folder, recordings, tmp_path):
+def test_tag_writes_csv_and_prints_tables(run_folder, recordings, tmp_path, monkeypatch, capsys):
     folder, _ = run_folder
-    assert not glat("tag", recordings / "tone" / "1.wav", "--run", folder, "--csv", tmp_path / "tags.csv").stdout
+    glat(monkeypatch, "tag", recordings / "tone" / "1.wav", "--run", folder, "--csv", tmp_path / "tags.csv")
+    assert not capsys.readouterr().out
     with (tmp_path / "tags.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows if 0 <= float(row["probability"]) <= 1]
-    said = glat("tag", recordings / "tone" / "1.wav", "--run", folder).stdout
+    glat(monkeypatch, "tag", recordings / "tone" / "1.wav", "--run", folder)
+    said = capsys.readouterr().out
     assert "probability" in said
     assert "decided by" in said
 
 
-def test_tag_goes_on_after_a_bad_file_and_says_so(run_folder, recordings):
+def test_tag_goes_on_after_a_bad_file_and_says_so(run_folder, recordings, monkeypatch, capsys):
     folder, _ = run_folder
-    done = glat("tag", recordings / "tone" / "empty.wav", recordings / "tone" / "1.wav", "--run", folder, "--json")
-    assert done.returncode == 1
-    assert done.stderr.count("error:") == 1
-    items = json.loads(done.stdout)
+    files = (recordings / "tone" / "empty.wav", recordings / "tone" / "1.wav")
+    assert glat(monkeypatch, "tag", *files, "--run", folder, "--json") == 1
+    said = capsys.readouterr()
+    assert said.err.count("error:") == 1
+    items = json.loads(said.out)
     assert len(items) == 2
     assert "tags" in items[0]
     assert "error" in items[1]
 
 
-def test_doctor():
-    done = glat("doctor")
-    assert done.returncode == 0
+def test_doctor(monkeypatch, capsys):
+    assert glat(monkeypatch, "doctor") == 0
+    said = capsys.readouterr().out
     for word in ("torch", "device", "select_crops on cpu", "select_crops on cuda"):
-        assert word in done.stdout
+        assert word in said
 
 
-def test_a_run_out_of_time_ends_well(tmp_path):
-    arguments = (*BUILT_IN, "--iterations", 100_000, "--max-minutes", 0.02, "--run-dir", tmp_path / "run")
-    done = train(*arguments)
-    assert done.returncode == 0, done.stderr
-    assert "stopped after 0.02 minutes (--max-minutes) at step" in done.stdout
-    assert "fused" in done.stdout
+def test_a_run_out_of_time_ends_well(tmp_path, capsys):
+    train_here(*BUILT_IN, "--iterations", 100_000, "--max-minutes", 0.02, "--run-dir", tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "stopped after 0.02 minutes (--max-minutes) at step" in said
+    assert "fused" in said
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 
@@ -450,10 +454,7 @@ def test_the_default_number_of_crops_is_at_most_that_of_the_classes():
         assert choose_crops(config, classes, config.origins).model.num_crops == wanted
 
 
-def test_epochs_are_turned_into_steps_and_may_be_more_when_a_run_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(keeper.Keeper, "_show", lambda *arguments: None)  # pictures take most of the time
-    monkeypatch.setattr(keeper, "plot_curves", lambda runs, path: None)
-
+def test_epochs_are_turned_into_steps_and_may_be_more_when_a_run_goes_on(tmp_path, capsys):
     def run(*flags):
         module = train_module()
         module.main(parse_train_config([*BUILT_IN, *flags, "--schedule", "constant", "--run-dir", str(tmp_path / "r")]))

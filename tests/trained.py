@@ -8,6 +8,7 @@ import pytest
 
 from glat import cli
 from glat.settings.training import parse_train_config
+from glat.training import keeper
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,9 +23,18 @@ def train_main():
     return train.main
 
 
-def train_here(*flags):
-    """Train in this process; returns what `main` does."""
-    return train_main()(parse_train_config([str(flag) for flag in flags]))
+def without_pictures(patch):
+    """Training draws none: they take most of the time of a run of a few steps."""
+    patch.setattr(keeper.Keeper, "_show", lambda *arguments: None)
+    patch.setattr(keeper, "plot_curves", lambda runs, path: None)
+
+
+def train_here(*flags, pictures=False):
+    """Train in this process, `without_pictures` unless a test looks at them; returns what `main` does."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not pictures:
+            without_pictures(patch)
+        return train_main()(parse_train_config([str(flag) for flag in flags]))
 
 
 def glat(monkeypatch, *arguments):

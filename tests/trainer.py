@@ -13,15 +13,15 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from trained import without_pictures
+
 from glat import data
-from glat.training import keeper
 
 TRAIN = str(Path(__file__).resolve().parents[1] / "train.py")
 
 
-# Pictures take most of the time of a run of a few steps.
-keeper.Keeper._show = lambda *arguments: None
-keeper.plot_curves = lambda runs, path: None
+without_pictures(pytest.MonkeyPatch())
 
 
 def serve() -> None:

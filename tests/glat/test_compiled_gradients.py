@@ -19,6 +19,7 @@ from glat.backbones.wavegram_logmel_cnn14 import WaveBlock
 from glat.losses import local_bce
 from glat.pooling import POOLINGS, ClipPooling, max_mean
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 L, C = 5, 32  # of fewer channels than a vector holds, Inductor rounds all alike
 
 

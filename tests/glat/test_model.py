@@ -81,8 +81,9 @@ def test_crops_pooled_otherwise_are_scored_trained_and_compiled_so(pooling):
     losses = step(batch)
     torch.testing.assert_close(losses.local_, torch.nn.functional.binary_cross_entropy(wanted, batch.targets))
     torch.testing.assert_close(losses.total, losses.global_ + losses.local_)
-    step.compile(fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(step(batch).total, losses.total)
+    if pooling == "linear":  # one for all: test_compiled_gradients.py compiles every pooling by itself
+        step.compile(fullgraph=True, backend="aot_eager")
+        torch.testing.assert_close(step(batch).total, losses.total)
 
 
 def gradients(model):

@@ -84,6 +84,7 @@ def test_relu_takes_its_gradient_from_what_it_puts_out(dropout):
     torch.testing.assert_close(grad, torch.where(kept, scale, 0.0))
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_batch_norm_s_statistics_are_not_rounded_in_bfloat16():
     torch.manual_seed(0)
     x = (0.5 * torch.randn(4, 8, 20, 16) + 3 * torch.randn(8, 1, 1)).to(memory_format=torch.channels_last).bfloat16()

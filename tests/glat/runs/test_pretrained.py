@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from trained import train_here
 
 from glat.backbones import BACKBONES, TALNet, build
 from glat.config import ModelConfig, TrainConfig, to_json
@@ -19,7 +20,6 @@ from glat.runs import folder as run
 from glat.runs.pretrained import initialise, load_pretrained, match_network, read_pretrained
 from glat.runs.weights import load_model, save_weights
 
-ROOT = Path(__file__).resolve().parents[3]
 FROZEN = {
     "spectrogram_extractor.stft.conv_real.weight": torch.zeros(513, 1, 1024),
     "spectrogram_extractor.stft.conv_imag.weight": torch.zeros(513, 1, 1024),
@@ -224,15 +224,14 @@ def test_other_networks_and_widths_are_named(tmp_path):
             match_network(config, found)
 
 
-def test_train_py_starts_from_a_checkpoint_and_from_the_run_that_made_of_it(tmp_path):
+def test_train_py_starts_from_a_checkpoint_and_from_the_run_that_made_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     saved(tmp_path / "w.pth", network("cnn10", num_classes=527))
     small = ("--iterations", "1", "--batch-size", "2", "--train-clips", "4", "--eval-clips", "4", "--clip-seconds", "1")
 
     def train(*arguments):
-        command = [sys.executable, ROOT / "train.py", *small, "--crop-seconds", "0.5", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        train_here(*small, "--crop-seconds", "0.5", *arguments)
+        return capsys.readouterr().out
 
     said = train("--init-from", "w.pth", "--run-dir", "a")
     assert "both streams start from" in said

@@ -46,7 +46,7 @@ def test_all_loggers_get_a_run_that_is_stopped_and_goes_on_and_change_nothing_in
     for steps in (1, 2):
         names = ("tensorboard", "wandb", "mlflow")[steps == 1 :]
         more = ("--iterations", steps, "--eval-every", 1, "--logger", *names, "--run-dir", logged, "--resume", "auto")
-        train_here(*RUN, *more)
+        train_here(*RUN, *more, pictures=True)
     assert "failed" not in capsys.readouterr().err
     assert metrics(alone) == metrics(logged)
     assert_equal(weights(alone / "model.safetensors"), weights(logged / "model.safetensors"), "weights")

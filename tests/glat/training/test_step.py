@@ -73,6 +73,7 @@ def test_a_batch_of_more_clips_than_there_are_is_named():
         choose_steps(paper_with(batch_size=9), CPU, 8, lambda _: 1.0)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_inductor_compiles_a_training_step_once_and_gives_its_gradients():
     torch.manual_seed(0)
 
