@@ -1,6 +1,7 @@
 """The `glat` command: what it prints without importing anything, and what its parts import."""
 
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -97,6 +98,18 @@ def test_an_installation_without_train_py_says_so(monkeypatch, capsys, tmp_path)
 
 def test_help_fits_a_terminal_of_80_columns():
     assert max(map(len, cli.usage().splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+def test_help_of_a_command_fits_too_and_says_no_default_of_none(name, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli._parse(name, ["--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines()[1:])) <= 80  # but for the line of usage, which tyro does not wrap
+    assert not re.search(r"\(default: *(None)?\)", " ".join(said.replace("│", " ").split()))
+    assert ("(required)" in said) == (name in ("export", "demo", "evaluate", "sweep", "push", "pack"))
+    assert name not in ("tag", "demo") or "(default: 0.25)" in said, "those that say something stay"
 
 
 @pytest.mark.parametrize("extra", ["events", "dev"])
