@@ -35,7 +35,7 @@ def processor_seconds() -> float:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser("python -m bench.compile_time", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("network", choices=sorted(BACKBONES))
     parser.add_argument("--mode", default="regions", choices=["regions", "default"])
     parser.add_argument("--width", type=float, default=0.125)
