@@ -83,6 +83,25 @@ def run_folder(recordings, tmp_path_factory):
     return folder, done.stdout
 
 
+def test_the_best_preset_trains_what_it_says_and_goes_on_to_the_same_bits(tmp_path):
+    flags = (*BUILT_IN, "--preset", "best", "--schedule", "constant")
+    done = train(*flags, "--iterations", 4, "--run-dir", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    assert "2 x cnn10 with the same convolutions (--share convolutions)" in done.stdout
+    assert train(*flags, "--iterations", 2, "--run-dir", tmp_path / "a").returncode == 0
+    assert train("--resume", tmp_path / "a", "--iterations", 4).returncode == 0
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "a"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    stream = {name.removeprefix("global_."): tensor for name, tensor in whole.items() if name.startswith("global_.")}
+    same = {name for name, tensor in stream.items() if torch.equal(tensor, whole[f"local_.{name}"])}
+    assert {name for name in same if re.search(r"conv\d\.weight", name)} == {
+        f"conv_block{block}.conv{i}.weight" for block in (1, 2, 3, 4) for i in (1, 2)
+    }
+    assert same.isdisjoint({"fc1.weight", "conv_block1.bn1.weight", "conv_block1.bn1.running_mean"})
+    record = json.loads((tmp_path / "a" / "config.json").read_text(encoding="utf-8"))
+    assert (record["config"]["model"]["crop_pooling"], record["config"]["preset"]) == ("max", "best")
+
+
 def test_talnet_is_trained_on_standardised_input(tmp_path):
     folder = tmp_path / "run"
     train_here(*BUILT_IN, "--backbone", "talnet", "--iterations", 2, "--run-dir", folder)
