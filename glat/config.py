@@ -210,9 +210,9 @@ class TrainConfig:
     """Train GL-AT. Flags left out are chosen for this machine and these recordings."""
 
     preset: str = "paper"
-    """Starting values of all flags. paper: both streams trained together; best: the same with one network's
-    convolutions and crops pooled by their maximum, which docs/study.md found to be better; released: as the released
-    program (global stream frozen, its frames scored by the local classifier, suppression)."""
+    """Starting values of all flags. paper: both streams trained together; best: the same with crops pooled by their
+    maximum, of all that docs/study.md tried what held; released: as the released program (global stream frozen, its
+    frames scored by the local classifier, suppression)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     feed: FeedConfig = field(default_factory=FeedConfig)
@@ -234,8 +234,8 @@ def paper() -> TrainConfig:
 
 
 def best() -> TrainConfig:
-    """What docs/study.md found to be better than the paper's recipe, at its compute and with half of its weights."""
-    return TrainConfig(preset="best", model=ModelConfig(share="convolutions", crop_pooling="max"))
+    """What docs/study.md found to be better than the paper's recipe, at its compute."""
+    return TrainConfig(preset="best", model=ModelConfig(crop_pooling="max"))
 
 
 def released() -> TrainConfig:

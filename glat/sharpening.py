@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 EventsBy = Literal["frames", "sharpened"]  # what events are found by: the frames as they are, or sharpened
-EVENTS_BY: EventsBy = "frames"  # where nobody says; without a local stream it is frames in any case
+EVENTS_BY: EventsBy = (
+    "sharpened"  # where nobody says, by docs/study.md; without a local stream it is frames in any case
+)
 SAID = {"frames": "frames", "sharpened": "sharpened frames"}
 
 Probs = NDArray[np.floating]

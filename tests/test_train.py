@@ -83,8 +83,8 @@ def run_folder(recordings, tmp_path_factory):
     return folder, done.stdout
 
 
-def test_the_best_preset_trains_what_it_says_and_goes_on_to_the_same_bits(tmp_path):
-    flags = (*BUILT_IN, "--preset", "best", "--schedule", "constant")
+def test_the_best_preset_with_shared_convolutions_goes_on_to_the_same_bits(tmp_path):
+    flags = (*BUILT_IN, "--preset", "best", "--share", "convolutions", "--schedule", "constant")
     done = train(*flags, "--iterations", 4, "--run-dir", tmp_path / "whole")
     assert done.returncode == 0, done.stderr
     assert "2 x cnn10 with the same convolutions (--share convolutions)" in done.stdout

@@ -224,7 +224,7 @@ JOBS = (
     *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
 
-SETTINGS = {"": "CNN10", RESNET38: "ResNet38", WHOLE: "CNN10, whole recordings"}
+SETTINGS = {"": "CNN10", RESNET38: "ResNet38", WHOLE: "CNN10, whole recordings", FINE: "CNN10, frames of 160 ms"}
 """Prefixes of the rows of each, and its title."""
 
 # One minus the other, and what it is to show; of every setting that has both.

@@ -29,7 +29,7 @@ from glat.model import GlobalLocal
 
 from .collect import Run, finished
 from .page import ROWS, table, value, verdict, write_section
-from .plan import FINE, JOBS, POOLED, Row, Scale
+from .plan import FINE, JOBS, OTHER_CROPS, POOLED, Row, Scale
 from .report import FRESH_MIX
 from .running import note
 from .training import EVALUATED_AT_ONCE, Streams, soundscapes, trained
@@ -47,21 +47,19 @@ OF_FRAMES = ("frames", "weighted")
 CLAIMS = {
     f"{FINE}glat/sharpened - {FINE}glat/frames": "sharpening improves the frames",
     f"{FINE}glat/sharpened - {FINE}glat/weighted": "its crops improve what its clip's score makes of the frames",
+    f"{FINE}glat/sharpened - {FINE}longer/weighted": "sharpened frames beat equal compute: alone, more steps, weighted",
     f"{FINE}glat/crops - {FINE}glat/frames": "crops beat frames",
-    f"{FINE}pool-max/sharpened - {FINE}glat/frames": "sharpening improves the frames, crops pooled by max",
-    f"{FINE}pool-max/crops - {FINE}glat/crops": "crops pooled by max in training make better crops",
-    f"{FINE}glat/sharpened - {FINE}longer/frames": "sharpened frames beat those of the backbone with 2.5 × the steps",
-    **{
-        f"{FINE}{row.name}/frames - {FINE}glat/frames": f"frames are better where the clip is their {how} (TALNet)"
-        for row in POOLED
-        for how in [row.clip_pooling]
-    },
-    **{
-        f"{FINE}glat/sharpened - {FINE}{row.name}/weighted": f"sharpened frames beat {how}-pooled, weighted ones"
-        for row in POOLED
-        for how in [row.clip_pooling]
-    },
     f"{FINE}glat{RELEASED}/crops - {FINE}glat/crops": "the released suppression makes better crops",
+    f"{FINE}pool-max/sharpened - {FINE}glat/sharpened": "sharpened frames gain where crops are pooled by max",
+    f"{FINE}norms/frames - {FINE}glat/frames": "frames gain where the streams share convolutions",
+    f"{FINE}norms/sharpened - {FINE}pool-max/sharpened": "sharpened frames gain where the streams share convolutions",
+    **{
+        f"{FINE}{row.name}/frames - {FINE}glat/frames": f"frames gain where their {row.clip_pooling} pooling is the clip"
+        for row in POOLED
+    },
+    f"{FINE}frames-linear/weighted - {FINE}glat/sharpened": "linear pooling, weighted, beats GL-AT sharpened",
+    f"{FINE}norms/sharpened - {FINE}frames-linear/weighted": "GL-AT with shared convolutions beats that",
+    f"{FINE}linear/sharpened - {FINE}frames-linear/weighted": "GL-AT with linear pooling beats that",
 }
 
 Values = dict[str, NDArray[np.float64]]  # by "row/evidence/metric": the score, then those of the resamples
@@ -101,8 +99,8 @@ def evidence_of(row: Row) -> Iterator[tuple[str, Sequence[str]]]:
     if row.name == f"{FINE}glat":
         yield row.name, SCORED
         yield row.name + RELEASED, ("crops", "sharpened")
-    elif row.crop_pooling == "features":
-        return  # its local stream says nothing of single crops
+    elif row.name in {FINE + other.name for other in OTHER_CROPS}:
+        return  # crops of several lengths, or features of all together, are no evidence of this kind
     elif row.reaches_the_global_stream or row.clip_pooling != "own":
         yield row.name, SCORED if row.two_streams else OF_FRAMES
     elif row.two_streams:
@@ -233,16 +231,16 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
     lines.append(["the true events on these frames", "", *(f"{found['grid'][metric]:.3f}" for metric in METRICS), ""])
     claims = []
     for claim, title in CLAIMS.items():
-        for metric, metric_title in METRICS.items():
-            if (difference := found["differences"].get(f"{claim}/{metric}")) is not None:
-                seeds = ", ".join(f"{x:+.3f}" for x in difference["by_seed"])
-                claims.append([title, metric_title, value(difference, "+.3f"), seeds, verdict(difference)])
+        of_claim = [found["differences"].get(f"{claim}/{metric}") for metric in METRICS]
+        if all(each is not None for each in of_claim):
+            cells = [f"{value(each, '+.3f')}: {verdict(each)}" for each in of_claim]
+            claims.append([title, *cells, str(len(of_claim[0]["seeds"]))])
     conditions = (
         f"{found['runs']} runs, {found['training_cpu_seconds'] / 3600:.1f} hours of one core, scored at "
         f"{found['commit']} on {found['clips']} fresh clips, {found['resamples']} resamples of them."
     )
     return {
         "when": table(("row", "evidence", *METRICS.values(), "seeds"), lines),
-        "when-claims": table(("claim", "score", "difference", "by seed", "holds"), claims),
+        "when-claims": table(("claim, and whether it holds", *METRICS.values(), "seeds"), claims),
         "when-conditions": textwrap.fill(conditions, 120),
     }

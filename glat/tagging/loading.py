@@ -85,6 +85,10 @@ def load(
         model, classes = _from_weights(source, labels, crop_pooling, normalise_with)
         clip_samples, thresholds = round(CLIP_SECONDS * model.global_.sample_rate_hz), None
         origin = Origin(source)
+        # What crops say of events, nobody has measured of a network that was trained on none.
+        events_by = events_by or "frames"
+    if events_by is None and thresholds is not None and thresholds.of_events("sharpened") is None:
+        events_by = "frames"  # an older glat found thresholds for these alone
     events_by = events_by_of(events_by, streams)
     of_events, thresholds_from = _of_events(thresholds, events_by, source)
     by_frames = thresholds.of_events("frames") if thresholds else None
