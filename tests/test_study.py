@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.study import __main__ as command
-from bench.study import collect, crops, page, training, when
+from bench.study import better, collect, crops, page, training, when
 from bench.study.plan import ALONE, GLAT, JOBS, SHARED, SMALL, Job, Row
 from bench.study.report import PAGE, RESULTS, write
 from bench.study.running import note
@@ -235,6 +235,45 @@ def test_the_command_scores_when_by_every_evidence_and_writes_its_part_of_the_pa
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert "| backbone alone, frames pooled: attention | frames |" in text
     assert re.search(r"^\| sharpening improves the frames \| .*: one seed \| 1 \|$", text, re.M)
+
+
+def test_what_was_tried_on_one_seed_is_judged_on_others_and_fresh_clips():
+    rng = np.random.default_rng(0)
+    jobs = {job.name: job for job in JOBS}
+
+    def made(clips, fresh):
+        """Runs of three seeds; fresh clips are heard by the backbone alone of the first, and by all of the others."""
+        targets, found = rng.random((clips, 3)) < 0.4, []
+
+        def heard(noise):
+            return (1 / (1 + np.exp(noise * rng.standard_normal(targets.shape) - targets))).astype(np.float32)
+
+        for seed in (0, 1, 2):
+            result = {"commits": ["abc"], "training_cpu_seconds": 60.0}
+            probs = {("fine-alone", "global"): heard(1.0)}
+            for row, noise in (("fine-glat", 0.9), ("fine-pool-max", 0.3)) if seed or not fresh else ():
+                global_, local = probs["fine-alone", "global"], heard(noise)
+                probs |= {(row, "global"): global_, (row, "local"): local, (row, "fused"): (global_ + local) / 2}
+            found.append(collect.Run(jobs["fine"], seed, result, probs, targets))
+            if seed or not fresh:
+                longer = {("fine-longer", "global"): heard(1.1)}
+                found.append(collect.Run(jobs["fine-longer"], seed, result, longer, targets))
+        return found
+
+    runs, fresh = made(200, fresh=False), made(150, fresh=True)
+    found = better.summary(runs, fresh, 100)
+    assert len(found["tried"]["fine-pool-max/fused"]["by_seed"]) == 1
+    claim = found["confirmed"]["fine-pool-max/fused - fine-longer/global"]
+    assert len(claim["by_seed"]) == 2
+    assert claim["interval"][0] > 0
+    assert "fine-pool-max/fused - fine-pool-max/fused" not in found["confirmed"]
+    assert all(found["weights"][f"fine-pool-max/{seed}"] > 0.6 for seed in (1, 2)), "the local stream is the better one"
+    gained = found["confirmed"]["fine-pool-max/weighted - fine-pool-max/fused"]
+    both = [found["fresh"][f"fine-pool-max/{stream}"]["mean"] for stream in ("weighted", "fused")]
+    assert gained["mean"] == pytest.approx(both[0] - both[1])
+    blocks = better.blocks(json.loads(json.dumps(found)))
+    assert "| crops pooled: max | the backbone with 2.5 × the steps |" in blocks["better-confirmed"]
+    assert blocks["better-taught"] == page.NOTHING
 
 
 def test_whole_recordings_fill_more_of_a_clip_than_cut_ones(esc10):

@@ -116,7 +116,7 @@ def summary(runs: Sequence[Run], fresh: Sequence[Run], resamples: int) -> dict[s
     }
     judged = Judged([_with_weights(run, weights) for run in fresh], resamples)
     names = [f"{FINE}{row}/{stream}" for row in recipes() for stream in ("fused", "weighted")]
-    claims = [f"{name} - {FINE}{other}" for name in names for other in AGAINST]
+    claims = [f"{name} - {FINE}{other}" for name in names for other in AGAINST if f"{FINE}{other}" != name]
     claims += [f"{FINE}{row.name}/global - {FINE}{other}" for row in (*COUPLED, *BOTH) for other in TAUGHT_AGAINST]
     claims += [f"{FINE}{row}/weighted - {FINE}{row}/fused" for row in ("glat", *recipes())]
     return found | {

@@ -54,8 +54,9 @@ CLAIMS = {
     f"{FINE}norms/frames - {FINE}glat/frames": "frames gain where the streams share convolutions",
     f"{FINE}norms/sharpened - {FINE}pool-max/sharpened": "sharpened frames gain where the streams share convolutions",
     **{
-        f"{FINE}{row.name}/frames - {FINE}glat/frames": f"frames gain where their {row.clip_pooling} pooling is the clip"
+        f"{FINE}{row.name}/frames - {FINE}glat/frames": f"frames gain where the clip is their {how} pooling"
         for row in POOLED
+        for how in [row.clip_pooling]
     },
     f"{FINE}frames-linear/weighted - {FINE}glat/sharpened": "linear pooling, weighted, beats GL-AT sharpened",
     f"{FINE}norms/sharpened - {FINE}frames-linear/weighted": "GL-AT with shared convolutions beats that",
