@@ -230,7 +230,7 @@ def test_each_kind_of_frames_has_thresholds_of_its_own_which_glat_tag_uses(
             return {row["events_by"] for row in csv.DictReader(file)}, " ".join(capsys.readouterr().err.split())
 
     assert "by frames at the run's thresholds for frames" in tagged("--events-by", "frames")[1]
-    by, said = tagged("--events-by", "sharpened")
+    by, said = tagged()  # sharpened is the default
     assert by == {"sharpened"}
     assert "by sharpened frames at the run's thresholds for sharpened frames" in said
     np.testing.assert_allclose(public.load(moved, events_by="sharpened").thresholds, list(sharp.values()), rtol=1e-6)
@@ -238,6 +238,7 @@ def test_each_kind_of_frames_has_thresholds_of_its_own_which_glat_tag_uses(
     by, said = tagged("--events-by", "sharpened")
     assert "keeps no thresholds for sharpened frames, which are taken from 0.5 on; find them with glat evaluate" in said
     assert "by sharpened frames at 0.5" in said
+    assert "by frames at the run's thresholds for frames" in tagged()[1], "the only thresholds that there are"
     assert "by sharpened frames at --threshold 0.01" in tagged("--events-by", "sharpened", "--threshold", "0.01")[1]
 
 

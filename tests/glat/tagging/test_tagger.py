@@ -127,6 +127,11 @@ def test_sharpened_frames_are_means_with_what_both_streams_say(weights, recordin
     assert sharp.events(0.3) != plain.events(0.3)
 
 
+def test_of_weights_that_were_trained_on_no_crops_events_are_by_frames_unless_asked(weights):
+    assert tagging.load(weights).events_by == "frames"
+    assert tagging.load(weights, events_by="sharpened").events_by == "sharpened"
+
+
 def test_bfloat16_is_near(weights, recordings, tagger):
     tags = tagging.load(weights, dtype=torch.bfloat16).tag(recordings[0])
     np.testing.assert_allclose(tags.probs, tagger.tag(recordings[0]).probs, atol=0.1)
