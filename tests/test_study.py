@@ -228,6 +228,13 @@ def test_the_command_scores_when_by_every_evidence_and_writes_its_part_of_the_pa
     ]
     pooled = [f"fine-frames-attention/{each}" for each in when.OF_FRAMES]
     assert set(found["rows"]) == {f"{each}/{metric}" for each in (*evidence, *pooled) for metric in when.METRICS}
+    # Fewer resamples are the first of those that were kept; for more, all is scored again.
+    again = ["when", "--out", str(out), "--to", str(tmp_path / "again"), "--resamples"]
+    assert command.main([*again, "3"]) == 0
+    fewer = json.loads((tmp_path / "again" / "study" / when.RESULTS).read_text(encoding="utf-8"))
+    assert {name: row["by_seed"] for name, row in fewer["rows"].items()} == {
+        name: row["by_seed"] for name, row in found["rows"].items()
+    }
     less = found["differences"]["fine-glat/sharpened - fine-glat/frames/segment"]
     sharp, plain = (found["rows"][f"fine-glat/{each}/segment"]["mean"] for each in ("sharpened", "frames"))
     assert less["mean"] == pytest.approx(sharp - plain)

@@ -47,7 +47,8 @@ class Demo:
     """How the crops' probabilities become the local stream's score; default: as in training."""
     events_by: EventsBy | None = None
     """Which frame probabilities events are found by: frames, as the global stream says them, or sharpened, averaged
-    with what both streams say of the clip and of each crop. Default: frames."""
+    with what both streams say of the clip and of each crop. Default: sharpened, but
+    frames where the run keeps thresholds of these alone, and of weights that were trained on no crops."""
     overlap: float = OVERLAP
     """Overlap of neighbouring windows, as a share of a window from 0 to 0.9. A window is as long as a training clip."""
     batch_size: int | None = None

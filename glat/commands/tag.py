@@ -72,7 +72,8 @@ class Tag:
     `glat evaluate --thresholds` found for these frames of the run, else 0.5."""
     events_by: EventsBy | None = None
     """Which frame probabilities events are found by: frames, as the global stream says them, or sharpened, averaged
-    with what both streams say of the clip and of each crop. Default: frames."""
+    with what both streams say of the clip and of each crop. Default: sharpened, but
+    frames where the run keeps thresholds of these alone, and of weights that were trained on no crops."""
     min_seconds: float = 0.0
     """Leave out events shorter than this."""
     merge_gap_seconds: float = 0.0

@@ -63,7 +63,9 @@ def load(
             user's own.
         normalise_with: recordings to estimate a normaliser from, for TALNet.pt, which lacks its own.
         events_by: what events are found by: "frames", the frame probabilities as the global stream says them, or
-            "sharpened", averaged with what both streams say of the clip and of each crop; None: frames.
+            "sharpened", averaged with what both streams say of the clip and of each crop; None:
+            sharpened, but frames where the run keeps thresholds of these alone, where the local stream is left out,
+            and of weights that were trained on no crops.
 
     Raises:
         UserError: nothing there, damaged files, labels that are missing or too few or many.
