@@ -51,6 +51,9 @@ class ModelConfig:
     """How frame probabilities are pooled into the clip's score; own: as the network's authors do it."""
     crop_pooling: CropPooling = "max_mean"
     """How crop probabilities are pooled into the local stream's score, also in training; max_mean is the paper's."""
+    fusion_weight: Annotated[float | None, Range(0, 1, "a weight from 0 to 1")] = None
+    """Fuse the streams by a mean of their logits, in which the local one has this weight; without it, as in the paper,
+    by 0.5 (max + mean) of their probabilities. No part of training."""
     frame_classifier: Literal["global", "local"] = "global"
     """Stream whose classifier scores the frames of the global stream."""
     select_dropout: Annotated[float, Range(0, 0.999, "a probability below 1")] = 0.0
@@ -211,8 +214,8 @@ class TrainConfig:
 
     preset: str = "paper"
     """Starting values of all flags. paper: both streams trained together; best: the same with crops pooled by their
-    maximum, of all that docs/study.md tried what held; released: as the released program (global stream frozen, its
-    frames scored by the local classifier, suppression)."""
+    maximum and streams fused by a weighted mean of logits, of all that docs/study.md tried what held; released: as the
+    released program (global stream frozen, its frames scored by the local classifier, suppression)."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     feed: FeedConfig = field(default_factory=FeedConfig)
@@ -235,7 +238,7 @@ def paper() -> TrainConfig:
 
 def best() -> TrainConfig:
     """What docs/study.md found to be better than the paper's recipe, at its compute."""
-    return TrainConfig(preset="best", model=ModelConfig(crop_pooling="max"))
+    return TrainConfig(preset="best", model=ModelConfig(crop_pooling="max", fusion_weight=0.65))
 
 
 def released() -> TrainConfig:

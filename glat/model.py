@@ -22,6 +22,7 @@ class Scores(NamedTuple):
     crop_logits: Tensor  # [B, N, L], of the local stream
     crops: Crops
     local_probs: Tensor  # [B, L], equation 3: 0.5 (max + mean) over the crops, or another pool where the config says so
+    fusion_weight: float | None = None  # the local stream's in a mean of logits; None: the paper's fusion
 
     @property
     def global_probs(self) -> Tensor:
@@ -30,8 +31,21 @@ class Scores(NamedTuple):
 
     @property
     def fused_probs(self) -> Tensor:
-        """[B, L], section 2.3: 0.5 (max + mean) of the streams, that is 3/4 of the larger and 1/4 of the smaller."""
-        return max_mean(torch.stack([self.global_probs, self.local_probs]), dim=0)
+        """[B, L], section 2.3: 0.5 (max + mean) of the streams, that is 3/4 of the larger and 1/4 of the smaller.
+
+        With a `fusion_weight` w, the probability of the mean of both logits, 1 - w of the global stream and w of the
+        local one. Deviation from the paper; docs/study.md says what it brings.
+        """
+        if self.fusion_weight is None:
+            return max_mean(torch.stack([self.global_probs, self.local_probs]), dim=0)
+        logits = torch.stack([_logits(self.global_probs), _logits(self.local_probs)])
+        return torch.lerp(logits[0], logits[1], self.fusion_weight).sigmoid()
+
+
+def _logits(probs: Tensor) -> Tensor:
+    """Of probabilities; no further from 0 than those of 1e-7 and 1 - 1e-7, which float32 still tells from 0 and 1."""
+    known = probs.clamp(1e-7, 1 - 1e-7)
+    return (known / (1 - known)).log()
 
 
 class GlobalLocal(nn.Module):
@@ -146,7 +160,8 @@ class GlobalLocal(nn.Module):
         local_features = self.local_.frame_features(crops.audio.flatten(0, 1))
         crop_logits = self.local_.clip_logits(local_features, self.local_.training_dropout())
         crop_logits = crop_logits.unflatten(0, crops.classes.shape)
-        return Scores(clip_logits, frame_logits, crop_logits, crops, self._pool_crops(crop_logits))
+        local_probs = self._pool_crops(crop_logits)
+        return Scores(clip_logits, frame_logits, crop_logits, crops, local_probs, self.config.fusion_weight)
 
     def _pool_crops(self, crop_logits: Tensor) -> Tensor:
         if self.config.crop_pooling == "max_mean":

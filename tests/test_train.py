@@ -99,7 +99,8 @@ def test_the_best_preset_with_shared_convolutions_goes_on_to_the_same_bits(tmp_p
     }
     assert same.isdisjoint({"fc1.weight", "conv_block1.bn1.weight", "conv_block1.bn1.running_mean"})
     record = json.loads((tmp_path / "a" / "config.json").read_text(encoding="utf-8"))
-    assert (record["config"]["model"]["crop_pooling"], record["config"]["preset"]) == ("max", "best")
+    model = record["config"]["model"]
+    assert (model["crop_pooling"], model["fusion_weight"], record["config"]["preset"]) == ("max", 0.65, "best")
 
 
 def test_talnet_is_trained_on_standardised_input(tmp_path):
@@ -405,7 +406,7 @@ def test_a_run_without_a_better_evaluation_stops(tmp_path, capsys):
     ("arguments", "said"),
     [
         (("--backbone", "cnn12"), f"unknown backbone 'cnn12'; choose one of {', '.join(BACKBONES)}"),
-        (("--preset", "draft"), "unknown preset 'draft'; choose one of paper, released"),
+        (("--preset", "draft"), "unknown preset 'draft'; choose one of paper, best, released"),
         (("--data", "{tmp}/nowhere"), "nowhere: no such file or folder"),
         (("--data", "{tmp}"), "{tmp}"),
         (("--data", "{tmp}/columns.csv"), "name, tag"),

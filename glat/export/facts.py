@@ -52,6 +52,7 @@ def describe(
         "crop_seconds": model.crop_samples / rate,
         "crop_pooling": config.crop_pooling,
         "clip_pooling": config.clip_pooling,
+        "fusion_weight": config.fusion_weight,
         "rank_by": config.rank_by,
         "suppress": config.suppress,
         "frame_classifier": config.frame_classifier,

@@ -163,6 +163,18 @@ def test_the_whole_step_compiles_as_one_graph(preset):
     assert not [key for key in model.state_dict() if "_orig_mod" in key]
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.65, 1.0])
+def test_a_fusion_weight_is_that_of_the_local_streams_logit(weight):
+    model = small_model(fusion_weight=weight, crop_pooling="max").eval()
+    with torch.no_grad():
+        scores = model(noise())
+    z = (1 - weight) * scores.clip_logits + weight * scores.crop_logits.amax(1)
+    torch.testing.assert_close(scores.fused_probs, z.sigmoid(), atol=1e-6, rtol=1e-5)
+    sure = scores._replace(clip_logits=torch.full((1, 2), 200.0), local_probs=torch.tensor([[0.0, 1.0]]))
+    assert sure.fused_probs.isfinite().all()
+    assert sure.fused_probs[0, 0] <= sure.fused_probs[0, 1]
+
+
 @pytest.mark.parametrize("backbone", ["cnn10", "talnet"])
 def test_shared_convolutions_learn_from_both_streams_and_all_else_from_its_own(backbone):
     model = small_model(backbone=backbone, share="convolutions").train()

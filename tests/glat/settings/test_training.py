@@ -126,7 +126,7 @@ BOMB = "a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n"
         ("logger: null", ":1: logger is null; give a value"),
         ("logger: []", ":1: logger is an empty list; wanted a list"),
         ("logger: [none, wandb]", "--logger none wandb: none goes with no other; leave it out (--logger is line 1 of"),
-        ("preset: draft", ":1: unknown preset 'draft'; choose one of paper, released"),
+        ("preset: draft", ":1: unknown preset 'draft'; choose one of paper, best, released"),
         ("seed: 1\nmix: true", "--mix needs recordings to mix; give --data, or leave it out for the built-in"),
         ("seed: 1\nmix: true", "(--mix is line 2 of "),
         ("epochs: 1\niterations: 5", "give one of the two (--epochs is line 1, --iterations is line 2 of "),
