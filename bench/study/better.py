@@ -111,7 +111,7 @@ def summary(runs: Sequence[Run], fresh: Sequence[Run], resamples: int) -> dict[s
         },
     }
     if not fresh:
-        return found | {"confirmed": {}, "fresh": {}, "weights": {}, "fitted": {}}
+        return found | {"confirmed": {}, "fresh": {}, "weights": {}}
     weights = {
         (row, run.seed): fitted_weight(run, row)
         for run in runs
@@ -149,7 +149,8 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
     return {
         "better-conditions": textwrap.fill(conditions, 120),
         "better-tried": _tried(found),
-        "better-confirmed": _claims(found["confirmed"], "fused", ["glat", *recipes()], AGAINST),
+        "better-confirmed": _claims(found["confirmed"], "fused", recipes(), AGAINST),
+        "better-weighted": _claims(found["confirmed"], "weighted", [POOL_MAX.name], AGAINST),
         "better-taught": _claims(found["confirmed"], "global", [row.name for row in (*COUPLED, *BOTH)], TAUGHT_AGAINST),
         "better-fusion": _fusion(found),
     }

@@ -42,7 +42,13 @@ MODELS = {
         "crop_pooling": "max",
         "num_crops": 5,
     },
-    "talnet, crops as long as the clip": {"backbone": "talnet", "crop_seconds": 1.0, "crop_pooling": "linear"},
+    "talnet, crops as long as the clip": {
+        "backbone": "talnet",
+        "crop_seconds": 1.0,
+        "crop_pooling": "linear",
+        "share": "convolutions",
+        "fusion_weight": 0.65,
+    },
 }
 
 
