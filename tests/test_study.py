@@ -317,6 +317,8 @@ def test_the_page_says_what_the_results_say():
     assert page.NOTHING not in "".join(page.blocks(summary).values())
     said = json.loads((RESULTS.parent / when.RESULTS).read_text(encoding="utf-8"))
     assert page.with_blocks(text, when.blocks(said)) == text
+    tried = json.loads((RESULTS.parent / better.RESULTS).read_text(encoding="utf-8"))
+    assert page.with_blocks(text, better.blocks(tried)) == text
     for name in ("curves.png", "figure2.png"):
         assert f"study/{name}" in text
         assert (PAGE.parent / "study" / name).is_file()
