@@ -277,6 +277,7 @@ def check(config: TrainConfig, recorded: bool = False) -> None:
         raise UserError("--mix needs recordings to mix; give --data, or leave it out for the built-in soundscapes")
     if config.model.share != "nothing" and (config.model.local_backbone or config.model.freeze_global):
         flag = "--local-backbone" if config.model.local_backbone else "--freeze-global"
+        flag += " (of --preset released)" if config.preset == "released" and not config.model.local_backbone else ""
         raise UserError(
             f"--share {config.model.share} lets both streams have the same weights, and {flag} wants streams of their "
             "own; give one of the two"

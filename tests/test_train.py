@@ -406,6 +406,7 @@ def test_a_run_without_a_better_evaluation_stops(tmp_path, capsys):
     ("arguments", "said"),
     [
         (("--backbone", "cnn12"), f"unknown backbone 'cnn12'; choose one of {', '.join(BACKBONES)}"),
+        (("--share-weights",), "--share-weights is no flag any more: one network for both streams is now share: all"),
         (("--preset", "draft"), "unknown preset 'draft'; choose one of paper, best, released"),
         (("--data", "{tmp}/nowhere"), "nowhere: no such file or folder"),
         (("--data", "{tmp}"), "{tmp}"),

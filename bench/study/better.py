@@ -14,7 +14,7 @@ from glat.machine import versions
 from .collect import Judged, Key, Probs, Run, finished
 from .fresh import heard_afresh
 from .page import ROWS, table, value, verdict, write_section
-from .plan import BOTH, COUPLED, FINE, FOUND_ON, OTHER_CROPS, POOL_MAX
+from .plan import COUPLED, FINE, FOUND_ON, LINEAR, OTHER_CROPS, POOL_MAX
 from .report import FRESH_MIX
 from .running import note
 from .training import soundscapes
@@ -24,6 +24,7 @@ RESULTS = "better.json"
 # One minus the other, and what it is to show; on fresh clips, with seeds that nothing was chosen by.
 AGAINST = {
     "glat/fused": "the paper's GL-AT",
+    "glat/weighted": "the paper's GL-AT, fused by fitted weights",
     "pool-max/fused": "GL-AT, crops pooled by max",
     "alone/global": "the backbone alone (0.4 of its compute)",
     "longer/global": "the backbone with 2.5 × the steps",
@@ -40,7 +41,7 @@ TAUGHT_AGAINST = {
 
 def recipes() -> list[str]:
     """The rows that were tried, in the order of the page."""
-    return [POOL_MAX.name, *(row.name for row in (*OTHER_CROPS, *COUPLED, *BOTH))]
+    return [POOL_MAX.name, *(row.name for row in (*OTHER_CROPS, *COUPLED, LINEAR))]
 
 
 def weighted(global_: Probs, local: Probs, weight: float) -> Probs:
@@ -121,7 +122,8 @@ def summary(runs: Sequence[Run], fresh: Sequence[Run], resamples: int) -> dict[s
     judged = Judged([_with_weights(run, weights) for run in fresh], resamples)
     names = [f"{FINE}{row}/{stream}" for row in recipes() for stream in ("fused", "weighted")]
     claims = [f"{name} - {FINE}{other}" for name in names for other in AGAINST if f"{FINE}{other}" != name]
-    claims += [f"{FINE}{row.name}/global - {FINE}{other}" for row in (*COUPLED, *BOTH) for other in TAUGHT_AGAINST]
+    claims += [f"{FINE}{row.name}/global - {FINE}{other}" for row in (*COUPLED, LINEAR) for other in TAUGHT_AGAINST]
+    claims += [f"{FINE}{row}/local - {FINE}{row}/global" for row in ("glat", *recipes())]
     claims += [f"{FINE}{row}/weighted - {FINE}{row}/fused" for row in ("glat", *recipes())]
     return found | {
         "confirmed": {name: each["mAP"] for name, each in judged.differences(claims).items()},
@@ -151,7 +153,10 @@ def blocks(found: Mapping[str, Any]) -> dict[str, str]:
         "better-tried": _tried(found),
         "better-confirmed": _claims(found["confirmed"], "fused", recipes(), AGAINST),
         "better-weighted": _claims(found["confirmed"], "weighted", [POOL_MAX.name], AGAINST),
-        "better-taught": _claims(found["confirmed"], "global", [row.name for row in (*COUPLED, *BOTH)], TAUGHT_AGAINST),
+        "better-taught": _claims(
+            found["confirmed"], "global", [row.name for row in (*COUPLED, LINEAR)], TAUGHT_AGAINST
+        ),
+        "better-local": _local(found),
         "better-fusion": _fusion(found),
     }
 
@@ -181,6 +186,15 @@ def _claims(confirmed: Mapping[str, Any], stream: str, rows: Iterable[str], agai
                 by_seed = ", ".join(f"{x:+.3f}" for x in difference["by_seed"])
                 lines.append([ROWS[FINE + row].title, title, value(difference, "+.3f"), by_seed, verdict(difference)])
     return table((f"{stream} mAP of", "against", "difference", "by seed", "better"), lines)
+
+
+def _local(found: Mapping[str, Any]) -> str:
+    lines = []
+    for row in ("glat", *recipes()):
+        if (difference := found["confirmed"].get(f"{FINE}{row}/local - {FINE}{row}/global")) is not None:
+            by_seed = ", ".join(f"{x:+.3f}" for x in difference["by_seed"])
+            lines.append([ROWS[FINE + row].title, value(difference, "+.3f"), by_seed, verdict(difference)])
+    return table(("row", "local mAP - global mAP", "by seed", "local beats global"), lines)
 
 
 def _fusion(found: Mapping[str, Any]) -> str:

@@ -169,10 +169,6 @@ COUPLED = (
 )
 # And frames that are pooled into the clip's score as TALNet's authors advise, for what and when at once.
 LINEAR = replace(POOL_MAX, name="linear", title="frames pooled: linear, crops: max", clip_pooling="linear")
-BOTH = (
-    LINEAR,
-    replace(LINEAR, name="heads-linear", title="the same, one network with two heads", shared="all but the head"),
-)
 RATES = tuple(replace(ALONE, name=f"rate-{rate:g}", title=f"at {rate:g}", learning_rate=rate) for rate in (1e-3, 1e-2))
 
 SEEDS = (0, 1, 2)
@@ -220,7 +216,7 @@ JOBS = (
     Job("fine-longer", (fine(LONGER),), SEEDS),
     Job("fine-crops", tuple(map(fine, OTHER_CROPS)), (FOUND_ON,)),
     *(Job(fine(row).name, (fine(row),), (FOUND_ON,) if row.distil != "nothing" else SEEDS) for row in COUPLED),
-    *(Job(row.name, (row,), SEEDS) for row in map(fine, BOTH)),
+    Job("fine-linear", (fine(LINEAR),), SEEDS),
     *(Job(row.name, (row,), SEEDS) for row in map(fine, POOLED)),
 )
 

@@ -54,6 +54,9 @@ class FromFile(NamedTuple):
         return str(self.path.resolve()) + (f":{line}" if line else "")
 
 
+RENAMED = {"share_weights": "one network for both streams is now share: all (--share all)"}
+
+
 def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
     """Parse the flags of train.py: they win over the file of ``--config``, which wins over the preset.
 
@@ -63,6 +66,10 @@ def parse_train_config(arguments: Sequence[str]) -> TrainConfig:
     """
     from ..flags import parse  # half a second, which a program that builds its config itself does not pay
 
+    for old, now in RENAMED.items():
+        flag = f"--{old.replace('_', '-')}"
+        if any(argument.replace("_", "-").split("=")[0] in (flag, f"--no-{flag[2:]}") for argument in arguments):
+            raise UserError(f"{flag} is no flag any more: {now}")
     named = _last(arguments, "--config")
     file = None if named is None else settings_of(Path(named))
     preset = _last(arguments, "--preset") or (file and file.preset) or "paper"
@@ -169,7 +176,8 @@ def take(
     """
     name = written.replace("-", "_")
     if name not in part_of():
-        raise file.error(entry.line, f"{written!r} is no setting{_nearest(name)}")
+        hint = f" any more: {RENAMED[name]}" if name in RENAMED else _nearest(name)
+        raise file.error(entry.line, f"{written!r} is no setting{hint}")
     if part is not None and part_of()[name] != part:
         raise file.error(entry.line, f"{written} belongs to {part_of()[name]}, not to {part}; move it there")
     if name in values:

@@ -99,6 +99,10 @@ BOMB = "a: &a [1,1,1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n"
     [
         ("width: 0.5\nnum_crop: 3", ":2: 'num_crop' is no setting; did you mean num_crops?"),
         ("model.width: 0.5", ":1: 'model.width' is no setting; did you mean width?"),
+        (
+            "share_weights: true",
+            ":1: 'share_weights' is no setting any more: one network for both streams is now share: all",
+        ),
         ("qqq: 1", ":1: 'qqq' is no setting; python train.py --help lists all"),
         ("optim:\n  width: 1", ":2: width belongs to model, not to optim; move it there"),
         ("width: 1\nwidth: 1", ":2: width is given twice, first on line 1"),
