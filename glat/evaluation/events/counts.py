@@ -1,5 +1,6 @@
 """True and false positives of every clip at every threshold, counted by sed_scores_eval."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -124,7 +125,9 @@ def sed_scores_eval() -> ModuleType:
         UserError: it is not installed.
     """
     try:
-        import sed_scores_eval
+        with warnings.catch_warnings():  # of a package that it imports: how setuptools is used is no user's business
+            warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+            import sed_scores_eval
     except ImportError as error:
         raise UserError(f"event metrics need sed_scores_eval ({error}); pip install 'glat[events]'") from None
     return sed_scores_eval
