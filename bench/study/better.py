@@ -11,9 +11,9 @@ import numpy as np
 from glat.evaluation.metrics import evaluate_scores
 from glat.machine import versions
 
-from .collect import Judged, Key, Probs, Run, finished
+from .collect import Judged, Key, Probs, Run, finished, weighted
 from .fresh import heard_afresh
-from .page import ROWS, table, value, verdict, write_section
+from .page import ROWS, by_seed_of, table, value, verdict, write_section
 from .plan import COUPLED, FINE, FOUND_ON, LINEAR, OTHER_CROPS, POOL_MAX
 from .report import FRESH_MIX
 from .running import note
@@ -42,16 +42,6 @@ TAUGHT_AGAINST = {
 def recipes() -> list[str]:
     """The rows that were tried, in the order of the page."""
     return [POOL_MAX.name, *(row.name for row in (*OTHER_CROPS, *COUPLED, LINEAR))]
-
-
-def weighted(global_: Probs, local: Probs, weight: float) -> Probs:
-    """Fusion by a weighted mean of logits; `weight` is the local stream's."""
-
-    def logit(p: Probs) -> Any:
-        clipped = p.astype(np.float64).clip(1e-7, 1 - 1e-7)
-        return np.log(clipped / (1 - clipped))
-
-    return np.asarray(1 / (1 + np.exp(-((1 - weight) * logit(global_) + weight * logit(local)))), np.float32)
 
 
 def fitted_weight(run: Run, row: str) -> float:
@@ -183,7 +173,7 @@ def _claims(confirmed: Mapping[str, Any], stream: str, rows: Iterable[str], agai
     for row in rows:
         for other, title in against.items():
             if (difference := confirmed.get(f"{FINE}{row}/{stream} - {FINE}{other}")) is not None:
-                by_seed = ", ".join(f"{x:+.3f}" for x in difference["by_seed"])
+                by_seed = by_seed_of(difference)
                 lines.append([ROWS[FINE + row].title, title, value(difference, "+.3f"), by_seed, verdict(difference)])
     return table((f"{stream} mAP of", "against", "difference", "by seed", "better"), lines)
 
@@ -192,7 +182,7 @@ def _local(found: Mapping[str, Any]) -> str:
     lines = []
     for row in ("glat", *recipes()):
         if (difference := found["confirmed"].get(f"{FINE}{row}/local - {FINE}{row}/global")) is not None:
-            by_seed = ", ".join(f"{x:+.3f}" for x in difference["by_seed"])
+            by_seed = by_seed_of(difference)
             lines.append([ROWS[FINE + row].title, value(difference, "+.3f"), by_seed, verdict(difference)])
     return table(("row", "local mAP - global mAP", "by seed", "local beats global"), lines)
 
@@ -203,7 +193,7 @@ def _fusion(found: Mapping[str, Any]) -> str:
         if (difference := found["confirmed"].get(f"{FINE}{row}/weighted - {FINE}{row}/fused")) is not None:
             of_row = [f"{w:.2f}" for name, w in found["weights"].items() if name.startswith(f"{FINE}{row}/")]
             scores = [value(found["fresh"][f"{FINE}{row}/{stream}"]) for stream in ("fused", "weighted")]
-            by_seed = ", ".join(f"{x:+.3f}" for x in difference["by_seed"])
+            by_seed = by_seed_of(difference)
             lines.append([ROWS[FINE + row].title, ", ".join(of_row), *scores, value(difference, "+.3f"), by_seed])
     head = ("row", "fitted weights of the local stream", "fused mAP", "by fitted weights", "difference", "by seed")
     return table(head, lines)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +113,18 @@ def _mean(global_: Probs, local: Probs) -> Probs:
     return np.asarray(0.5 * (global_ + local), np.float32)
 
 
-def _mean_logit(global_: Probs, local: Probs) -> Probs:
+def weighted(global_: Probs, local: Probs, weight: float) -> Probs:
+    """Fusion by a weighted mean of logits; `weight` is the local stream's."""
+
     def logit(p: Probs) -> Floats:
         clipped = p.astype(np.float64).clip(1e-7, 1 - 1e-7)
         return np.asarray(np.log(clipped / (1 - clipped)))
 
-    return np.asarray(1 / (1 + np.exp(-0.5 * (logit(global_) + logit(local)))), np.float32)
+    return np.asarray(1 / (1 + np.exp(-((1 - weight) * logit(global_) + weight * logit(local)))), np.float32)
 
 
 # Other than the paper's 0.5 (max + mean), which is the stream "fused".
-FUSIONS = {"mean": _mean, "mean logit": _mean_logit}
+FUSIONS: dict[str, Callable[[Probs, Probs], Probs]] = {"mean": _mean, "mean logit": partial(weighted, weight=0.5)}
 
 
 # One minus the other, on all seeds that both have.
@@ -203,17 +206,25 @@ def summarise(runs: Sequence[Run], fresh: Sequence[Run], resamples: int = RESAMP
     judged = judge(runs, DIFFERENCES, resamples)
     first = runs[0].result
     return {
-        "scale": first["scale"],
-        "classes": first["classes"],
-        "resamples": resamples,
-        "versions": first["versions"],
-        "commits": sorted({commit for run in runs for commit in run.result["commits"]}),
+        **conditions_of(runs, resamples),
         "device": first["device"],
         "precision": first["precision"],
         "runs": [_run(run) for run in runs],
         **judged,
         "fresh": judge(fresh, (prefixed(prefix, claim) for prefix in CONFIRMED_OF for claim in CONFIRMED), resamples),
         "costs": costs_of(rows.values(), first["scale"]["width"], len(first["classes"])),
+    }
+
+
+def conditions_of(runs: Sequence[Run], resamples: int) -> dict[str, Any]:
+    """What runs of one study have in common, and the commits that they were trained at."""
+    first = runs[0].result
+    return {
+        "scale": first["scale"],
+        "classes": first["classes"],
+        "resamples": resamples,
+        "versions": first["versions"],
+        "commits": sorted({commit for run in runs for commit in run.result["commits"]}),
     }
 
 

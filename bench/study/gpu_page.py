@@ -9,7 +9,7 @@ from typing import Any
 from glat.errors import UserError
 from glat.files import replaced
 
-from .collect import Run, costs_of, finished, judge
+from .collect import Run, conditions_of, costs_of, finished, judge
 from .gpu import GPU_FULL, GPU_JOBS, LEARNING_RATE, MINUTES, TUNING, predicted
 from .page import ENSEMBLES, NOTHING, PAGE, SCORES, Summary, claims_table, table, value, with_blocks, write_section
 from .plan import CLAIMS, CONFIRMED, EQUAL_COMPUTE, Scale
@@ -58,11 +58,7 @@ def summarise(runs: Sequence[Run], resamples: int) -> dict[str, Any]:
     rows = {row.name: row for run in runs for row in run.job.rows}
     kept = ("job", "seed", "steps", "training_seconds", "compiled", "curve", "hits", "device", "precision")
     return {
-        "scale": first["scale"],
-        "classes": first["classes"],
-        "resamples": resamples,
-        "versions": first["versions"],
-        "commits": sorted({commit for run in runs for commit in run.result["commits"]}),
+        **conditions_of(runs, resamples),
         "runs": [{name: run.result[name] for name in kept} for run in runs],
         **judge(runs, ALL_CLAIMS, resamples),
         "costs": costs_of(rows.values(), first["scale"]["width"], len(first["classes"])),

@@ -91,6 +91,11 @@ def value(found: Mapping[str, Any], how: str = ".3f") -> str:
     return f"{_number(found['mean'], how)}{spread} [{_number(low, how)}, {_number(high, how)}]"
 
 
+def by_seed_of(difference: Mapping[str, Any]) -> str:
+    """A difference with every seed."""
+    return ", ".join(_number(x, "+.3f") for x in difference["by_seed"])
+
+
 def _number(value: float | None, how: str = ".3f") -> str:
     return "–" if value is None else f"{value:{how}}"
 
@@ -169,7 +174,7 @@ def claims_table(differences: Mapping[str, Any], claims: Mapping[str, str], pref
     for prefix in prefixes:
         for claim, title in claims.items():
             if (found := differences.get(prefixed(prefix, claim))) is not None:
-                by_seed = ", ".join(_number(x, "+.3f") for x in found["mAP"]["by_seed"])
+                by_seed = by_seed_of(found["mAP"])
                 lines.append([title, SETTINGS[prefix], value(found["mAP"], "+.3f"), by_seed, verdict(found["mAP"])])
     return table(("claim", "network", "difference in mAP", "by seed", "holds"), lines)
 
